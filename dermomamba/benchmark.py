@@ -1,0 +1,323 @@
+"""How fast is it here: one run, one table, the ratio to a yardstick of the same run, and the machine's own floor.
+
+Every figure is the median of repeated runs after a warm-up, with the fastest and the slowest beside it. On a GPU the
+yardstick is the published graph on the ``mamba_ssm`` back end; on a processor it is a plain 31 M-parameter U-Net.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dermomamba.errors import BackendError
+from dermomamba.learning.guide_fusion import GuideFusionLoss
+from dermomamba.network import IMAGE_SIZE, DermoMamba
+from dermomamba.network.cost import count
+from dermomamba.scan import BACKENDS, VARIABLE, why_unavailable
+
+PLAIN_UNET = "U-Net 31 M"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    Attributes:
+        network: "DermoMamba" or a peer.
+        backend: scan back end, "" for peers.
+        mode: "inference" or "training" (forward, guided loss, backward, AdamW step).
+        precision: "fp32" or "bf16" (autocast).
+        batch: images at once.
+    """
+
+    network: str
+    backend: str
+    mode: str
+    precision: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured for a case.
+
+    Attributes:
+        case: which.
+        seconds: median of one batch; fastest and slowest: of the repeats.
+        repeats: how many were counted.
+        peak_bytes: largest device memory in use, 0 on a processor.
+        failed: why there is no figure, "" when there is one.
+    """
+
+    case: Case
+    seconds: float = 0.0
+    fastest: float = 0.0
+    slowest: float = 0.0
+    repeats: int = 0
+    peak_bytes: int = 0
+    failed: str = ""
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput at the median."""
+        return self.case.batch / self.seconds if self.seconds else 0.0
+
+
+def backends(device: torch.device) -> tuple[str, ...]:
+    """The scan back ends that this machine has for a device, without the step-by-step reference."""
+    return tuple(b for b in BACKENDS if b != "reference" and why_unavailable(b, device) is None)
+
+
+def peers() -> dict[str, Callable[[], nn.Module]]:
+    """Networks of others to compare with: MONAI's U-Net, and segmentation_models_pytorch's where installed."""
+    from monai.networks.nets import BasicUNet
+
+    features = (64, 128, 256, 512, 1024, 64)
+    found: dict[str, Callable[[], nn.Module]] = {
+        PLAIN_UNET: lambda: BasicUNet(2, 3, 1, features, act="relu", norm="batch")
+    }
+    import importlib.util
+
+    if importlib.util.find_spec("segmentation_models_pytorch"):
+        import segmentation_models_pytorch as smp
+
+        found["ResNet34-UNet"] = lambda: smp.Unet("resnet34", encoder_weights=None)
+        found["SegFormer-B0"] = lambda: smp.Segformer("mit_b0", encoder_weights=None)
+    return found
+
+
+@contextmanager
+def scan_backend(name: str) -> Iterator[None]:
+    """Use one scan back end inside the block."""
+    before = os.environ.get(VARIABLE)
+    if name:
+        os.environ[VARIABLE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
+def _work(network: nn.Module, case: Case, device: torch.device) -> Callable[[], Any]:
+    """The function that is timed."""
+    x = torch.rand(case.batch, 3, *IMAGE_SIZE, device=device)
+    if device.type == "cuda":
+        x = x.contiguous(memory_format=torch.channels_last)
+
+    def autocast() -> Any:
+        return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
+
+    if case.mode == "inference":
+        network.eval()
+
+        def infer() -> None:
+            with torch.inference_mode(), autocast():
+                network(x)
+
+        return infer
+    network.train()
+    y, x0 = torch.meshgrid(torch.arange(IMAGE_SIZE[0]), torch.arange(IMAGE_SIZE[1]), indexing="ij")
+    target = ((x0 - 128) ** 2 + (y - 96) ** 2 < 60**2).float().to(device).expand(case.batch, 1, -1, -1)
+    loss, optimizer = GuideFusionLoss(), torch.optim.AdamW(network.parameters(), fused=device.type == "cuda")
+
+    def train() -> None:
+        with autocast():
+            logits = network(x)
+        optimizer.zero_grad(set_to_none=True)
+        loss(logits, target).backward()
+        optimizer.step()
+
+    return train
+
+
+def measure_case(case: Case, make: Callable[[], nn.Module], device: torch.device, seconds: float = 2.0) -> Timing:
+    """Time one case.
+
+    Args:
+        case: what.
+        make: builds the network.
+        device: where.
+        seconds: how long to repeat, at least three times.
+
+    Returns:
+        The timing, or a failed one when the device runs out of memory or the back end is missing.
+    """
+
+    def synchronise() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    try:
+        with scan_backend(case.backend):
+            network = make().to(device)
+            if device.type == "cuda":
+                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                torch.cuda.reset_peak_memory_stats()
+            work = _work(network, case, device)
+            for _ in range(3):
+                work()
+            synchronise()
+            times: list[float] = []
+            begin = time.perf_counter()
+            while len(times) < 3 or (time.perf_counter() - begin < seconds and len(times) < 200):
+                started = time.perf_counter()
+                work()
+                synchronise()
+                times.append(time.perf_counter() - started)
+    except torch.OutOfMemoryError:
+        return Timing(case, failed="out of memory")
+    except BackendError as error:
+        return Timing(case, failed=str(error))
+    finally:
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    if torch.get_num_threads() != threads:
+        raise RuntimeError(f"the number of threads changed from {threads} to {torch.get_num_threads()} while timing")
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    return Timing(case, statistics.median(times), min(times), max(times), len(times), peak)
+
+
+def rates(device: torch.device) -> dict[str, float]:
+    """What this machine can do a second: bytes copied, matmul operations (bf16 on a GPU, else fp32), exponentials."""
+
+    def best(work: Callable[[], Any], repeats: int = 5) -> float:
+        times = []
+        for _ in range(repeats + 1):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            started = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
+        return min(times[1:])
+
+    cuda = device.type == "cuda"
+    source = torch.rand(1 << (28 if cuda else 25), device=device)
+    target = torch.empty_like(source)
+    copied = 2 * source.numel() * source.element_size() / best(lambda: target.copy_(source))
+    side, dtype = (8192, torch.bfloat16) if cuda else (2048, torch.float32)
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    multiplied = 2 * side**3 / best(lambda: matrix @ matrix)
+    few = torch.rand(1 << (24 if cuda else 18), device=device)
+    exponentials = few.numel() / best(lambda: torch.exp(few, out=few.clone()) if cuda else torch.exp(few))
+    return {"copy_bytes": copied, "matmul_ops": multiplied, "exponentials": exponentials}
+
+
+def floor_seconds(rate: dict[str, float]) -> float:
+    """Seconds that one image needs at least at these rates: its MACs and its state updates, side by side."""
+    cost = count()
+    return max(2 * cost.macs / rate["matmul_ops"], cost.scan_states / rate["exponentials"])
+
+
+def cases(
+    device: torch.device,
+    batches: Iterable[int],
+    modes: Iterable[str],
+    precisions: Iterable[str],
+    networks: Iterable[str],
+) -> list[Case]:
+    """All combinations, the yardstick first."""
+    out = []
+    for mode in modes:
+        for precision in precisions:
+            for batch in batches:
+                out += [Case(name, "", mode, precision, batch) for name in networks]
+                out += [Case("DermoMamba", b, mode, precision, batch) for b in reversed(backends(device))]
+    return out
+
+
+def yardstick(timing: Timing, timings: Iterable[Timing], device: torch.device) -> Timing | None:
+    """The line that a line is compared with: same mode, precision and batch of this run."""
+    for other in timings:
+        same = (other.case.mode, other.case.precision, other.case.batch) == (
+            timing.case.mode, timing.case.precision, timing.case.batch
+        )  # fmt: skip
+        is_it = other.case.backend == "mamba_ssm" if device.type == "cuda" else other.case.network == PLAIN_UNET
+        if same and is_it and not other.failed:
+            return other
+    return None
+
+
+def table(timings: list[Timing], device: torch.device) -> str:
+    """The timings as text columns."""
+    head = f"{'network':16}{'scan':11}{'mode':11}{'prec.':7}{'batch':>5}{'ms / batch':>12}{'min - max':>18}"
+    lines = [head + f"{'images/s':>10}{'peak GiB':>10}{'speed-up':>10}"]
+    for t in timings:
+        c = t.case
+        line = f"{c.network:16}{c.backend:11}{c.mode:11}{c.precision:7}{c.batch:5}"
+        if t.failed:
+            lines.append(f"{line}  {t.failed}")
+            continue
+        reference = yardstick(t, timings, device)
+        ratio = f"{reference.seconds / t.seconds:9.2f}x" if reference else " " * 10
+        spread = f"{1e3 * t.fastest:.1f} - {1e3 * t.slowest:.1f}"
+        lines.append(
+            f"{line}{1e3 * t.seconds:12.2f}{spread:>18}{t.images_per_second:10.1f}{t.peak_bytes / 2**30:10.2f}{ratio}"
+        )
+    return "\n".join(lines)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were taken on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def run(
+    device: torch.device,
+    batches: Iterable[int],
+    modes: Iterable[str],
+    precisions: Iterable[str],
+    networks: Iterable[str] = (),
+    seconds: float = 2.0,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure everything and print the table.
+
+    Args:
+        device: where.
+        batches, modes, precisions: see ``Case``.
+        networks: peers by the names of ``peers``.
+        seconds: how long each case is repeated.
+        say: receives the lines.
+
+    Returns:
+        Machine, rates, floor and rows, JSON-serialisable.
+    """
+    make: dict[str, Callable[[], nn.Module]] = {"DermoMamba": DermoMamba} | peers()
+    timings = []
+    for case in cases(device, list(batches), list(modes), list(precisions), list(networks)):
+        timings.append(measure_case(case, make[case.network], device, seconds))
+        say(table(timings[-1:], device).splitlines()[1])
+    rate = rates(device)
+    floor = floor_seconds(rate)
+    say("\n" + table(timings, device))
+    say(f"\nmachine: {machine(device)}")
+    say(
+        f"measured rates: copy {rate['copy_bytes'] / 1e9:.0f} GB/s, matmul {rate['matmul_ops'] / 1e12:.2f} TFLOP/s, "
+        f"exponentials {rate['exponentials'] / 1e9:.1f} G/s; floor {1e3 * floor:.3f} ms an image"
+    )
+    rows = [asdict(t.case) | {k: v for k, v in asdict(t).items() if k != "case"} for t in timings]
+    return {"machine": machine(device), "rates": rate, "floor_seconds": floor, "rows": rows}

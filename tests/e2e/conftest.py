@@ -1,0 +1,100 @@
+"""The real page as a program of its own, and a headless Chromium to use it like a person.
+
+With trained weights in the checkout the page runs the network; without them it runs the fake predictor of tests/ui.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "ui"))
+
+from served import served  # noqa: E402
+
+from dermomamba.weights import DEFAULT, FOLDER  # noqa: E402
+
+SCREENSHOTS = Path(__file__).resolve().parent / "screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@pytest.fixture(scope="session")
+def trained() -> bool:
+    """Whether the trained weights are there."""
+    return (FOLDER / f"{DEFAULT}.safetensors").is_file()
+
+
+@pytest.fixture(scope="session")
+def address(trained: bool, browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    program = ROOT / "app.py" if trained else ROOT / "tests" / "ui" / "fake_app.py"
+    temp = tmp_path_factory.mktemp("gradio")
+    with served(program, temp, wait=120) as url:
+        yield url
+    assert list(temp.iterdir()) == [], "the private folder is removed when the app stops"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, args=SWITCHES)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def new_page(browser, address: str):
+    """Opens pages of a given size; fails the test when a page throws a script error."""
+    contexts, errors = [], []
+
+    def open_page(width: int = 1440, height: int = 900, dark: bool = False):
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            permissions=["camera", "clipboard-read", "clipboard-write"],
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#photo")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def shoot():
+    """Saves a screenshot under tests/e2e/screenshots/."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+
+    def save(page, name: str, full: bool = False) -> Path:
+        path = SCREENSHOTS / f"{name}.png"
+        page.screenshot(path=str(path), full_page=full)
+        return path
+
+    return save
