@@ -125,6 +125,22 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Weights:
     return Weights(path.stem, state_dict, card, hashlib.sha256(path.read_bytes()).hexdigest(), image_size)
 
 
+def untrained(image_size: tuple[int, int] = IMAGE_SIZE, seed: int = 0) -> Weights:
+    """The initial values of a network that has learned nothing: a control beside trained weights.
+
+    Args:
+        image_size: (height, width) in pixels.
+        seed: of the initial values; the same seed gives the same tensors.
+
+    Returns:
+        Weights called "untrained", with an empty card and no file hash.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = DermoMamba(image_size)
+    return Weights("untrained", dict(network.state_dict()), {}, "", image_size)
+
+
 def save(path: Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write ``path`` (float16 safetensors) and its card; neither is ever left half-written.
 

@@ -87,3 +87,16 @@ def test_a_tensor_too_many_too_few_or_misshapen_is_named(network: DermoMamba, tm
 def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(WeightsError, match="Shipped are: dermomamba-isic2018"):
         weights.load("dermomamba-isic2019")
+
+
+def test_untrained_weights_are_the_same_each_time_and_leave_the_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = weights.untrained()
+    assert torch.equal(torch.rand(3), expected)
+    again, other = weights.untrained(), weights.untrained(seed=1)
+    name = "encoder.0.conv.weight"
+    assert torch.equal(first.state_dict[name], again.state_dict[name])
+    assert not torch.equal(first.state_dict[name], other.state_dict[name])
+    weights.check(first.state_dict, first.image_size)

@@ -27,6 +27,7 @@ class Engine:
         self._error: Exception | None = None
         self._lock = threading.Lock()
         self._started = False
+        self._untrained: Any = None
 
     def start(self) -> None:
         """Begin loading; a second call does nothing."""
@@ -62,3 +63,18 @@ class Engine:
                 raise self._error
             raise DermoMambaError(f"The network could not be loaded: {self._error}") from self._error
         return self._predictor
+
+    def untrained(self) -> Any:
+        """A predictor of the same network before any training, made once: the control of the Attention tab.
+
+        Raises:
+            DermoMambaError: as ``predictor``.
+        """
+        trained = self.predictor()
+        from dermomamba import weights
+        from dermomamba.predictor import Predictor
+
+        with self._lock:
+            if self._untrained is None:
+                self._untrained = Predictor(weights.untrained(trained.weights.image_size), str(trained.device))
+            return self._untrained

@@ -51,8 +51,8 @@ def value(page, measure: str) -> float:
     return float(page.locator(f'#numbers tr[data-measure="{measure}"] td.value').get_attribute("data-value"))
 
 
-def picture(page) -> str:
-    return page.locator("#result img").get_attribute("src")
+def picture(page, name: str = "result") -> str:
+    return page.locator(f"#{name} img").get_attribute("src")
 
 
 def changed(page, before: str) -> None:
@@ -238,6 +238,16 @@ def test_attention_by_mouse_and_keyboard(new_page, photo: Path, shoot) -> None:
     shoot(page, "desktop-attention", full=True)
     page.get_by_label("Same colours for all bridges").uncheck()
     page.locator("#gate-legend").get_by_text("own range").wait_for()
+    assert not page.locator("#gate-untrained").is_visible()
+    page.get_by_label("Beside it: the same network before training").check()
+    page.locator("#gate-untrained img").wait_for()
+    page.locator("#channels").get_by_text("untrained network").wait_for()
+    assert picture(page, "gate") != picture(page, "gate-untrained")
+    shoot(page, "desktop-attention-untrained", full=True)
+    before = picture(page, "gate-untrained")
+    page.locator('#u [data-level="1"]').click()  # both gates follow
+    page.wait_for_function("before => document.querySelector('#gate-untrained img')?.src !== before", arg=before)
+    assert "192 x 256" in page.locator("#gate-untrained-legend").inner_text()
 
 
 def test_phone_is_one_column_and_nothing_is_cut_off(new_page, photo: Path, shoot) -> None:

@@ -135,6 +135,17 @@ def test_bars_are_sorted_and_on_the_scale_0_to_1() -> None:
     assert "between 0.00 and 1.00" in html
 
 
+def test_untrained_gates_are_a_line_over_the_bars() -> None:
+    gates = np.array([0.25, 1.0, 0.5, 0.0], np.float32)
+    html = attention.bars(gates, 2, np.array([0.4, 0.6, 0.5, 0.5], np.float32))
+    (points,) = re.findall(r'<polyline points="([^"]+)"', html)
+    heights = [float(point.split(",")[1]) for point in points.split()]
+    assert heights == sorted(heights)  # from open (high up, small y) to closed
+    assert heights[0] == pytest.approx(8 + 180 * 0.4)
+    assert "from 0.60 down to 0.40" in html
+    assert "polyline" not in attention.bars(gates, 2)
+
+
 def test_own_range_of_a_flat_map_is_still_a_range() -> None:
     low, high = attention.limits(np.full((3, 3), 0.5), same=False)
     assert low < 0.5 < high
