@@ -6,6 +6,9 @@ A4, fpdf2, built-in Helvetica, so signs outside Latin-1 are written out. Built o
 from __future__ import annotations
 
 import io
+import re
+from collections import Counter
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -18,7 +21,8 @@ from dermomamba.export_record import NOT_A_DEVICE, UNITS, Record, not_measured, 
 INK, QUIET, LINE = (22, 32, 43), (82, 96, 113), (213, 220, 227)
 MARGIN, WIDTH = 14.0, 182.0
 SPELLED = {
-    "≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "√": "sqrt", "π": "pi", "σ": "sigma", "Δ": "d", "’": "'",
+    "≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "√": "sqrt", "π": "pi", "σ": "sigma", "Σ": "sum ",
+    "Δ": "d", "’": "'",
     "“": '"', "”": '"', "…": "...", "\u202f": " ", "\u2009": " ",
 }  # fmt: skip
 SCALE_WORDS = {"entered": "typed by hand", "line": "line of known length", "ruler": "ruler", "example": "drawn example"}
@@ -165,6 +169,7 @@ def _table(page: _Page, record: Record, top: float) -> None:
     for x, word in zip(places, ("Measure", "Value", "Interval", "Formula"), strict=True):
         page.words(x, top, word, 7, quiet=True)
     page.set_draw_color(*LINE)
+    usual, others = _interval_labels(record)
     y = top + 1.2
     for name in names:
         record_ = record.measurements[name]
@@ -176,12 +181,41 @@ def _table(page: _Page, record: Record, top: float) -> None:
             page.words(places[1], base, f"{_number(record_.value, record_.unit)} {unit}".strip(), size, bold=True)
             if record_.interval is not None:
                 low, high = (_number(value, record_.unit) for value in record_.interval)
-                page.words(places[2], base, f"[{low}, {high}]", size)
+                star = "" if record_.interval_label in usual else " *"
+                page.words(places[2], base, f"[{low}, {high}]{star}", size)
             page.words(places[3], base, page.fitted(record_.formula, 64, size * 0.85), size * 0.85, quiet=True)
         else:
             reason = not_measured(record_, _number)
             page.words(places[1], base, page.fitted(reason, 122, size), size, quiet=True)
         y += step
-    labels = {m.interval_label for m in record.measurements.values() if m.interval is not None and m.interval_label}
-    if labels:
-        page.words(MARGIN, 281.5, f"Interval: {'; '.join(sorted(labels))}.", 7, quiet=True)
+    note = interval_note(usual, others)
+    if note:
+        page.words(MARGIN, 281.5, page.fitted(note, WIDTH, 7), 7, quiet=True)
+
+
+def _interval_labels(record: Record) -> tuple[list[str], list[str]]:
+    """The labels of the most frequent kind of interval in the table, and those of the other kinds."""
+    shown = [m for m in record.measurements.values() if m.valid and m.interval is not None and m.interval_label]
+    labels = sorted({m.interval_label for m in shown})
+    kinds = Counter(m.interval_label.split(",")[0] for m in shown)
+    usual = kinds.most_common(1)[0][0] if kinds else ""
+    return [x for x in labels if x.split(",")[0] == usual], [x for x in labels if x.split(",")[0] != usual]
+
+
+def interval_note(usual: Sequence[str], others: Sequence[str]) -> str:
+    """One line that says what the intervals are.
+
+    Args:
+        usual: labels of one kind, which may differ in the number of photos that they were calibrated on.
+        others: labels of other kinds, marked by a star in the table.
+
+    Returns:
+        Such as "[ ] 90 % interval, calibrated on 161 to 200 photos. * range, uncalibrated."; "" without labels.
+    """
+    if not usual:
+        return ""
+    counts = sorted({int(n) for label in usual for n in re.findall(r"calibrated on (\d+) photos", label)})
+    first = usual[0]
+    if len(counts) > 1:
+        first = re.sub(r"calibrated on \d+ photos", f"calibrated on {counts[0]} to {counts[-1]} photos", first)
+    return f"[ ] {first}." + "".join(f" * {label}." for label in others)

@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "ui"))
 from fake_predictor import FakePredictor
 
 from dermomamba import export
+from dermomamba.export_pdf import interval_note, latin
 from dermomamba.measure import measure
+from dermomamba.measure.catalogue import CATALOGUE
 from dermomamba.phantom import PhantomSpec, phantom
 
 FORBIDDEN = ("benign", "malignant", "melanoma", "risk", "diagnosis", "ai-powered")
@@ -194,3 +196,18 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="disk full"):
         export.write_bytes(tmp_path / "a.csv", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reports_note_on_intervals_is_one_line() -> None:
+    usual = ["90 % interval, calibrated on 161 photos", "90 % interval, calibrated on 200 photos"]
+    note = interval_note(usual, ["range for outlines at 0.25 to 0.75, uncalibrated"])
+    assert note == (
+        "[ ] 90 % interval, calibrated on 161 to 200 photos. * range for outlines at 0.25 to 0.75, uncalibrated."
+    )
+    assert interval_note(usual[:1], []) == "[ ] 90 % interval, calibrated on 161 photos."
+    assert interval_note([], []) == ""
+
+
+def test_every_formula_can_be_printed_in_the_report() -> None:
+    for entry in CATALOGUE.values():
+        assert "?" not in latin(entry.formula + entry.label), entry.formula
