@@ -12,6 +12,8 @@ import numpy as np
 from skimage.measure import find_contours
 
 CYAN = (0, 222, 255)
+ORANGE = (255, 158, 27)
+WHITE = (255, 255, 255)
 HALO = (6, 22, 30)
 MAPS = {"viridis": cv2.COLORMAP_VIRIDIS, "magma": cv2.COLORMAP_MAGMA}
 
@@ -71,10 +73,12 @@ def line_width(height: int, width: int) -> float:
     return max(2.0, max(height, width) / 420)
 
 
-def _stroke(picture: np.ndarray, lines: list[np.ndarray], colour: tuple[int, int, int], width: float) -> None:
+def _stroke(
+    picture: np.ndarray, lines: list[np.ndarray], colour: tuple[int, int, int], width: float, closed: bool = True
+) -> None:
     shift = 4
     points = [np.round(line * (1 << shift)).astype(np.int32).reshape(-1, 1, 2) for line in lines]
-    cv2.polylines(picture, points, True, colour, max(1, round(width)), cv2.LINE_AA, shift)
+    cv2.polylines(picture, points, closed, colour, max(1, round(width)), cv2.LINE_AA, shift)
 
 
 def outline(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -98,6 +102,33 @@ def outline(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     _stroke(drawn, lines, HALO, thickness * 2 + 1)
     _stroke(drawn, lines, CYAN, thickness)
     return drawn
+
+
+def compared(picture: np.ndarray, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Draw three borders on the picture, each with a dark halo: truth in white dashes, before orange, after cyan.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        truth, before, after: (H, W) bool with the picture's proportions.
+
+    Returns:
+        (h, w, 3) uint8, a new array.
+    """
+    drawn = np.ascontiguousarray(picture).copy()
+    thickness = line_width(*picture.shape[:2])
+    lines = [contours(resize_mask(mask, *picture.shape[:2])) for mask in (before, after, truth)]
+    _stroke(drawn, [line for group in lines for line in group], HALO, thickness * 2 + 1)
+    _stroke(drawn, lines[0], ORANGE, thickness)
+    _stroke(drawn, lines[1], CYAN, thickness)
+    _stroke(drawn, [dash for line in lines[2] for dash in _dashes(line, thickness * 5)], WHITE, thickness, closed=False)
+    return drawn
+
+
+def _dashes(line: np.ndarray, length: float) -> list[np.ndarray]:
+    """Every second piece of a line, each about ``length`` px long."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    piece = (along // length).astype(int)
+    return [part for k in range(0, int(piece[-1]) + 1, 2) if len(part := line[piece == k]) > 1]
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 import cv2
 import numpy as np
 
-from dermomamba.render import HALO, line_width
+from dermomamba.render import HALO, ORANGE, WHITE, line_width
 
-YELLOW, ORANGE, LILAC, WHITE = (255, 221, 0), (255, 158, 27), (224, 176, 255), (255, 255, 255)
+YELLOW, LILAC = (255, 221, 0), (224, 176, 255)
 GROUPS = ("diameter", "bays", "folds")
 """What can be drawn, in the order in which it is laid over the picture from the bottom up (the last lies lowest)."""
 SHIFT = 4

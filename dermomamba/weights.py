@@ -21,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dermomamba.errors import WeightsError
-from dermomamba.network.dermomamba import IMAGE_SIZE, DermoMamba
+from dermomamba.network.dermomamba import IMAGE_SIZE, STRIDE, DermoMamba
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT = "dermomamba-isic2018"
+MAX_SIDE = 2048
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ def check(state_dict: Mapping[str, Tensor], image_size: tuple[int, int]) -> None
             raise WeightsError(f"This file is incomplete: the tensor '{name}' is missing.")
 
 
+def _image_size(card: Mapping[str, Any]) -> tuple[int, int]:
+    """(height, width) that a card names, the paper's when it names none."""
+    size = card.get("image_size", IMAGE_SIZE)
+    usable = isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)
+    if not usable or not all(STRIDE <= side <= MAX_SIDE and side % STRIDE == 0 for side in size):
+        raise WeightsError(f"The card of these weights names no usable image size (multiples of {STRIDE} px).")
+    return size[0], size[1]
+
+
 def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Weights:
     """Load weights by shipped name or path; only safetensors are read.
 
@@ -119,7 +129,7 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Weights:
             f"'{path.name}' is not a safetensors file. Weights in other formats may run code and are not opened."
         ) from error
     card = read_card(path)
-    image_size = tuple(card.get("image_size", IMAGE_SIZE))
+    image_size = _image_size(card)
     check(stored, image_size)
     state_dict = {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
     return Weights(path.stem, state_dict, card, hashlib.sha256(path.read_bytes()).hexdigest(), image_size)

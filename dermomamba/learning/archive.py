@@ -12,6 +12,7 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -52,11 +53,13 @@ class Store(Protocol):
         ...
 
 
-def open_store(source: str | os.PathLike[str], limits: Limits | None = None) -> Store:
-    """A folder or ZIP as a store of files.
+def open_store(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], limits: Limits | None = None
+) -> Store:
+    """A folder, a ZIP or a handful of files as a store of files.
 
     Args:
-        source: path of a folder or of a ZIP file.
+        source: path of a folder or of a ZIP file, or the paths of single files.
         limits: what it may hold; None for the defaults.
 
     Returns:
@@ -65,7 +68,10 @@ def open_store(source: str | os.PathLike[str], limits: Limits | None = None) -> 
     Raises:
         DataError: there is no such thing, it is neither folder nor ZIP, or it breaks a rule.
     """
-    path, limits = Path(source), limits or Limits()
+    limits = limits or Limits()
+    if not isinstance(source, str | os.PathLike):
+        return FileStore([Path(file) for file in source], limits)
+    path = Path(source)
     if path.is_dir():
         return FolderStore(path, limits)
     if not path.exists():
@@ -91,16 +97,31 @@ class FolderStore:
 
     def read(self, index: int) -> bytes:
         """The bytes of one file; see Store."""
-        path = self.root / self.names[index]
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError("is not a file")
-            if status.st_size > self._limits.member_bytes:
-                raise DataError(f"is larger than {self._limits.member_bytes / 1e6:g} MB")
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError("cannot be opened") from error
+        return _read_file(self.root / self.names[index], self._limits)
+
+
+class FileStore:
+    """Single files, as somebody picks them in a dialog: known by their own names, whatever folders they lie in."""
+
+    def __init__(self, paths: Sequence[Path], limits: Limits) -> None:
+        self._paths, self._limits = sorted((p for p in paths if not _is_junk(p.name)), key=lambda p: p.name), limits
+        self.names = tuple(path.name for path in self._paths)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of one file; see Store."""
+        return _read_file(self._paths[index], self._limits)
+
+
+def _read_file(path: Path, limits: Limits) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError("is not a file")
+        if status.st_size > limits.member_bytes:
+            raise DataError(f"is larger than {limits.member_bytes / 1e6:g} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError("cannot be opened") from error
 
 
 class ZipStore:

@@ -110,12 +110,16 @@ class Pairs:
 
 
 def read_pairs(
-    source: str | os.PathLike[str], limits: Limits | None = None, check: bool = True, workers: int = 4
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    limits: Limits | None = None,
+    check: bool = True,
+    workers: int = 4,
 ) -> Pairs:
-    """Find the pairs of a folder or ZIP.
+    """Find the pairs of a folder, a ZIP or a handful of files.
 
     Args:
-        source: path of a folder or ZIP in one of the layouts of ``pairing``.
+        source: path of a folder or ZIP in one of the layouts of ``pairing``, or the paths of single files, which are
+            paired by name (``x.jpg`` with ``x_segmentation.png``).
         limits: what a ZIP may hold; None for the defaults.
         check: open every pair (the photo's header, the whole mask) and leave out those that are unreadable, have
             no lesion or differ in size; False looks at the names alone.
@@ -130,7 +134,7 @@ def read_pairs(
     """
     store = open_store(source, limits)
     matches, problems = match(store.names)
-    name = Path(source).name
+    name = Path(source).name if isinstance(source, str | os.PathLike) else "These files"
     if not matches and not problems:
         raise DataError(f"{name} holds no pictures in a layout that is known. Use {LAYOUTS}.")
     pairs = [_pair(store, m) for m in matches]

@@ -189,6 +189,7 @@ def fine_tune(
     on_progress: Callable[[Progress], None] | None = None,
     folder: Path | None = None,
     name: str = "fine-tuned",
+    outlines: int = 0,
 ) -> FineTuned:
     """Teach a copy of the weights these photos.
 
@@ -201,6 +202,7 @@ def fine_tune(
         on_progress: called often, from this thread.
         folder: where the state is kept after each epoch; when it holds the state of the same run, that goes on.
         name: of the new weights, for the card.
+        outlines: of how many held-out photos the comparison keeps the masks.
 
     Returns:
         New weights with card, curve and comparison.
@@ -232,6 +234,7 @@ def fine_tune(
             rehearsal(MEASURED_PHANTOMS, base.image_size, measured=True),
             str(chosen),
             lambda done: tell(Progress("comparing", done, rows=rows)),
+            outlines,
         )
     recipe = settings.recipe(name, base)
     card = card_of(base, own, asdict(settings), recipe, chosen, list(rows), learned_phantoms, comparison, ended)
@@ -288,7 +291,8 @@ def _learn(
         now = time.perf_counter()
         done = share(epoch + 1)
         run.add_row(epoch + 1, now - began, len(samples) / (now - before), rate_at(done, run.recipe), loss)
-        tell(Progress("learning", done, (now - began) * (1 - done) / done, tuple(run.rows), run.preview()))
+        left = (now - began) * (1 - done) / done
+        tell(Progress("learning", done, left, tuple(run.rows), run.preview(), own.numbers[0]))
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             save_state(folder, run.modules, run.optimizer, {"identity": identity, "rows": run.rows})

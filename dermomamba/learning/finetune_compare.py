@@ -7,8 +7,8 @@ intervals are bootstrap intervals over photos (Efron and Tibshirani 1993).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,20 @@ from dermomamba.weights import Weights
 ENOUGH = 5
 
 
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """One held-out photo with three outlines, each (H, W) bool at the photo's own size.
+
+    Attributes:
+        before, after: of the two weights.
+        truth: the person's own.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    truth: np.ndarray
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Dice before and after on the same photos.
@@ -31,6 +45,7 @@ class Comparison:
         numbers: the photos' places among those given, from 1.
         before, after: Dice of each photo.
         rehearsal_before, rehearsal_after: Dice of each phantom that was never learned from.
+        outlines: of the first held-out photos, as many as were asked for.
     """
 
     numbers: tuple[int, ...]
@@ -38,6 +53,7 @@ class Comparison:
     after: tuple[float, ...]
     rehearsal_before: tuple[float, ...]
     rehearsal_after: tuple[float, ...]
+    outlines: tuple[Outlines, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def enough(self) -> bool:
@@ -112,19 +128,23 @@ def _mean(values: Sequence[float]) -> float:
 
 def dice_of_pairs(loaded: Weights, pairs: Sequence[Pair], device: str) -> list[float]:
     """Dice of each pair at its own size, as ``Predictor`` outlines it."""
+    return [value for value, _, _ in _judged(loaded, pairs, device)]
+
+
+def _judged(loaded: Weights, pairs: Sequence[Pair], device: str) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Dice, predicted and true mask of each pair at its own size."""
     predictor = Predictor(loaded, device)
-    return [_dice(predictor, *pair.both()) for pair in pairs]
+    for pair in pairs:
+        image, truth = pair.both()
+        mask = predictor(image).mask
+        yield dice(counts(mask, truth)), mask, truth
 
 
 def dice_of_examples(loaded: Weights, examples: Examples, device: str) -> list[float]:
     """Dice of each example at the network's size."""
     predictor = Predictor(loaded, device)
     images, masks = examples.images.cpu().numpy(), examples.masks.cpu().numpy()
-    return [_dice(predictor, image, mask >= 128) for image, mask in zip(images, masks, strict=True)]
-
-
-def _dice(predictor: Predictor, image: np.ndarray, mask: np.ndarray) -> float:
-    return dice(counts(predictor(image).mask, mask))
+    return [dice(counts(predictor(i).mask, m >= 128)) for i, m in zip(images, masks, strict=True)]
 
 
 def compare(
@@ -135,6 +155,7 @@ def compare(
     phantoms: Examples,
     device: str,
     tick: Callable[[float], None] = lambda done: None,
+    outlines: int = 0,
 ) -> Comparison:
     """Dice of both weights on the same held-out pairs and phantoms.
 
@@ -145,13 +166,22 @@ def compare(
         phantoms: examples that neither learned from.
         device: torch device string.
         tick: called with the share done.
+        outlines: of how many held-out pairs the masks are kept.
 
     Returns:
         The comparison.
     """
-    results: list[tuple[float, ...]] = []
+    scores: list[tuple[float, ...]] = []
+    kept: list[list[tuple[np.ndarray, np.ndarray]]] = []
     for step, loaded in enumerate((before, after)):
         tick(step / 2)
-        results.append(tuple(dice_of_pairs(loaded, pairs, device)))
-        results.append(tuple(dice_of_examples(loaded, phantoms, device)))
-    return Comparison(numbers, results[0], results[2], results[1], results[3])
+        values: list[float] = []
+        masks: list[tuple[np.ndarray, np.ndarray]] = []
+        for value, mask, truth in _judged(loaded, pairs, device):
+            values.append(value)
+            if len(masks) < outlines:
+                masks.append((mask, truth))
+        scores += [tuple(values), tuple(dice_of_examples(loaded, phantoms, device))]
+        kept.append(masks)
+    drawn = tuple(Outlines(b, a, truth) for (b, truth), (a, _) in zip(*kept, strict=True))
+    return Comparison(numbers, scores[0], scores[2], scores[1], scores[3], drawn)

@@ -94,6 +94,7 @@ class Progress:
         seconds_left: of the learning, an estimate; None when unknown.
         rows: the curve so far, with the columns of ``learning.curve``; epoch 0 is the base.
         preview: probability (H, W) float32 of the first held-out photo at the end of an epoch, otherwise None.
+        previewed: place of that photo among those given, from 1; 0 without a preview.
     """
 
     stage: str
@@ -101,3 +102,4 @@ class Progress:
     seconds_left: float | None = None
     rows: tuple[dict[str, Any], ...] = ()
     preview: np.ndarray | None = None
+    previewed: int = 0

@@ -10,7 +10,7 @@ import gradio as gr
 from dermomamba.errors import DermoMambaError
 from dermomamba.measure.catalogue import CATALOGUE
 from dermomamba.ui import text
-from dermomamba.ui.engine import Engine
+from dermomamba.ui.engine import Engine, OwnWeights
 
 FOLD = 10
 
@@ -78,10 +78,10 @@ def build(engine: Engine) -> gr.HTML:
     return card
 
 
-def card_of(engine: Engine) -> str:
-    """The card of the loaded weights, or why there are none."""
+def card_of(engine: Engine, own: OwnWeights | None = None) -> str:
+    """The card of the weights in use, or why there are none."""
     try:
-        weights = engine.predictor().weights
+        weights = engine.predictor_for(own).weights
     except DermoMambaError as problem:
         return f"<p>{escape(str(problem))}</p>"
     return card_table(weights.name, weights.sha256, weights.card)

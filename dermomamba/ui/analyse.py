@@ -40,8 +40,8 @@ def take_away(kind: str, visit: Visit | None) -> tuple[str, bytes] | None:
     return pattern.format(case=record.case), make(record)
 
 
-def build(engine: Engine, examples: tuple[Example, ...], thumbnails: list[str]) -> AnalyseTab:
-    """Lay out the tab and wire it; call inside a `gr.Tab`."""
+def build(engine: Engine, own: gr.State, examples: tuple[Example, ...], thumbnails: list[str]) -> AnalyseTab:
+    """Lay out the tab and wire it; call inside a `gr.Tab`. `own` holds the session's `OwnWeights`, or None."""
     visit = gr.State(None, time_to_live=STATE_SECONDS)
     buttons: list[gr.Button] = []
     with gr.Row(elem_classes="desk", equal_height=False):
@@ -108,6 +108,7 @@ def build(engine: Engine, examples: tuple[Example, ...], thumbnails: list[str]) 
                 files, file = _file_row()
     tab = AnalyseTab(
         engine=engine,
+        own=own,
         examples=examples,
         visit=visit,
         photo=photo,
@@ -147,13 +148,15 @@ def _wire(tab: AnalyseTab, buttons: list[gr.Button]) -> None:
     view = tab.view
     switches = tab.settings
     scale: list[Any] = [tab.scale.number, tab.scale.source]
-    photo_inputs = [tab.photo, *view, *scale, *switches]
+    photo_inputs = [tab.photo, *tab.asking, *scale, *switches]
     tab.photo.input(tab.on_photo, photo_inputs, tab.shown, trigger_mode="always_last", **HEAVY)
     tab.photo.clear(tab.on_clear, [tab.scale.source], tab.shown, **LIGHT)
     for index, button in enumerate(buttons):
-        button.click(partial(tab.on_example, index), [*view, *switches], tab.shown, **HEAVY)
+        button.click(partial(tab.on_example, index), [*tab.asking, *switches], tab.shown, **HEAVY)
     threshold, largest, fill, tta = switches
-    tta.input(tab.on_again, [tab.visit, *view, *switches], tab.shown, trigger_mode="always_last", **HEAVY)
+    again = [tab.visit, *tab.asking, *switches]
+    tta.input(tab.on_again, again, tab.shown, trigger_mode="always_last", **HEAVY)
+    tab.own.change(tab.on_again, again, tab.shown, trigger_mode="always_last", **HEAVY)
     cut: dict[str, Any] = {
         "fn": tab.on_cut,
         "inputs": [tab.visit, *view, *switches],

@@ -21,7 +21,7 @@ from dermomamba.images import decode
 from dermomamba.measure.describe import in_words
 from dermomamba.ui import layers, text, views
 from dermomamba.ui.abcd_box import AbcdBox
-from dermomamba.ui.engine import Engine
+from dermomamba.ui.engine import Engine, OwnWeights
 from dermomamba.ui.examples import Example
 from dermomamba.ui.parts import PhotoInput, Picture, forget
 from dermomamba.ui.scale_box import ScaleBox, note
@@ -43,6 +43,7 @@ class AnalyseTab:
     """The tab's parts that other tabs use, and the handlers behind them."""
 
     engine: Engine
+    own: gr.State
     examples: tuple[Example, ...]
     visit: gr.State
     photo: PhotoInput
@@ -64,6 +65,11 @@ class AnalyseTab:
     def view(self) -> list[Any]:
         """The controls of the picture: layer, opacity, measures drawn."""
         return [self.layer, self.opacity, self.drawn]
+
+    @property
+    def asking(self) -> list[Any]:
+        """What a run needs besides the photo: the session's own weights, the controls of the picture."""
+        return [self.own, *self.view]
 
     @property
     def shown(self) -> list[Any]:
@@ -133,6 +139,7 @@ class AnalyseTab:
 
     def run(
         self,
+        own: OwnWeights | None,
         photo: np.ndarray,
         layer: str,
         opacity: float,
@@ -151,7 +158,7 @@ class AnalyseTab:
             self.picture: gr.update(value=small, alt_text=text.PHOTO_ALT),
         }
         try:
-            predictor = self.engine.predictor()
+            predictor = self.engine.predictor_for(own)
         except DermoMambaError as problem:
             yield self.blank(views.error(str(problem), text.ENGINE_ERROR_TITLE))
             return
@@ -180,6 +187,7 @@ class AnalyseTab:
     def on_photo(
         self,
         path: Path | None,
+        own: OwnWeights | None,
         layer: str,
         opacity: float,
         drawn: list[str],
@@ -207,27 +215,35 @@ class AnalyseTab:
             scale, source = None, ""
         else:
             yield self.scale.reset(scale, source)
-        yield from self.run(photo, layer, opacity, drawn, Settings(*switches), scale, source)
+        yield from self.run(own, photo, layer, opacity, drawn, Settings(*switches), scale, source)
 
-    def on_example(self, index: int, layer: str, opacity: float, drawn: list[str], *switches: Any) -> Iterator[Updates]:
+    def on_example(
+        self, index: int, own: OwnWeights | None, layer: str, opacity: float, drawn: list[str], *switches: Any
+    ) -> Iterator[Updates]:
         """An example was chosen; its scale is known."""
         example = self.examples[index]
         source = "example" if example.mm_per_pixel else ""
         yield self.scale.reset(example.mm_per_pixel, source)
-        yield from self.run(
-            example.photo(), layer, opacity, drawn, Settings(*switches), example.mm_per_pixel, source, index
-        )
+        settings = Settings(*switches)
+        scale = example.mm_per_pixel
+        yield from self.run(own, example.photo(), layer, opacity, drawn, settings, scale, source, index)
 
     def on_again(
-        self, visit: Visit | None, layer: str, opacity: float, drawn: list[str], *switches: Any
+        self,
+        visit: Visit | None,
+        own: OwnWeights | None,
+        layer: str,
+        opacity: float,
+        drawn: list[str],
+        *switches: Any,
     ) -> Iterator[Updates]:
-        """Averaging was switched: the one control that runs the network again."""
+        """Averaging was switched, or other weights are in use: what runs the network again."""
         if visit is None:
             yield {self.status: gr.skip()}
             return
         settings = Settings(*switches)
         yield from self.run(
-            visit.photo, layer, opacity, drawn, settings, visit.mm_per_pixel, visit.scale_source, visit.example
+            own, visit.photo, layer, opacity, drawn, settings, visit.mm_per_pixel, visit.scale_source, visit.example
         )
 
     def on_cut(self, visit: Visit | None, layer: str, opacity: float, drawn: list[str], *switches: Any) -> Updates:

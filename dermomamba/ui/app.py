@@ -16,10 +16,11 @@ import gradio as gr
 
 from dermomamba import export
 from dermomamba.errors import DermoMambaError
-from dermomamba.ui import about, analyse, attention, batch, endpoints, text
+from dermomamba.ui import about, analyse, attention, batch, endpoints, finetune, text, text_finetune
 from dermomamba.ui.analyse_tab import LIGHT
-from dermomamba.ui.engine import Engine
+from dermomamba.ui.engine import Engine, OwnWeights
 from dermomamba.ui.examples import load_examples, thumbnails
+from dermomamba.ui.finetune_session import Sessions
 from dermomamba.ui.theme import STYLE, theme
 
 if TYPE_CHECKING:
@@ -70,33 +71,50 @@ def serve(predictor_factory: Callable[[], Any] = load_predictor) -> None:
     page.block_thread()
 
 
-def assemble(engine: Engine) -> gr.Blocks:
-    """The page around an engine."""
+def assemble(engine: Engine, sessions: Sessions | None = None) -> gr.Blocks:
+    """The page around an engine; `sessions` is made when none is given."""
     examples = load_examples()
+    sessions = sessions or Sessions(engine)
     with gr.Blocks(title=text.APP, analytics_enabled=False, delete_cache=(600, 1800)) as page:
-        top = gr.HTML(header(text.WEIGHTS_LOADING), elem_id="top")
+        own = gr.State(None)
+        with gr.Row(elem_id="head"):
+            top = gr.HTML(header(text.WEIGHTS_LOADING), elem_id="top")
+            back = gr.Button(text_finetune.BACK, size="sm", visible=False, scale=0, min_width=220, elem_id="back")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(text.TABS["analyse"], id="analyse"):
-                tab = analyse.build(engine, examples, thumbnails(examples))
+                tab = analyse.build(engine, own, examples, thumbnails(examples))
             with gr.Tab(text.TABS["attention"], id="attention"):
                 attention.build(tab)
             with gr.Tab(text.TABS["batch"], id="batch"):
-                batch.build(engine)
+                batch.build(engine, own)
+            with gr.Tab(text.TABS["finetune"], id="finetune"):
+                tuning = finetune.build(engine, sessions, own)
             with gr.Tab(text.TABS["about"], id="about"):
                 card = about.build(engine)
         foot = gr.HTML(f"<footer>{escape(text.FOOTER_LOADING)}</footer>", elem_id="foot")
-        endpoints.build(engine)
+        endpoints.build(engine, sessions)
 
-        def loaded() -> tuple[str, str, str]:
+        def loaded(mine: OwnWeights | None = None) -> tuple[str, str, str, Any]:
             try:
-                predictor = engine.predictor()
+                predictor = engine.predictor_for(mine)
             except DermoMambaError as problem:
-                return header(str(problem)), f"<footer>{escape(str(problem))}</footer>", about.card_of(engine)
+                line = f"<footer>{escape(str(problem))}</footer>"
+                return header(str(problem)), line, about.card_of(engine), gr.skip()
             line = text.FOOTER.format(backend=predictor.scan_backend, device=predictor.device, version=export.version())
             name = text.WEIGHTS.format(weights=predictor.weights.name)
-            return header(name), f"<footer>{escape(line)}</footer>", about.card_of(engine)
+            its_own = mine is not None and mine.predictor is not None
+            if mine is not None and its_own:
+                name = text_finetune.HEADER_OWN.format(name=predictor.weights.name, base=mine.base)
+            foot_line = f"<footer>{escape(line)}</footer>"
+            return header(name), foot_line, about.card_of(engine, mine), gr.update(visible=its_own)
 
-        page.load(loaded, None, [top, foot, card], **LIGHT)
+        def left(request: gr.Request) -> None:
+            sessions.leave(str(request.session_hash))
+
+        page.load(loaded, None, [top, foot, card, back], **LIGHT)
+        own.change(loaded, [own], [top, foot, card, back], **LIGHT)
+        back.click(tuning.on_back, None, [own], **LIGHT)
+        page.unload(left)
     return page.queue(max_size=32, default_concurrency_limit=1)
 
 

@@ -18,6 +18,7 @@ from dermomamba import render
 from dermomamba.errors import DermoMambaError
 from dermomamba.ui import layers, text, views
 from dermomamba.ui.analyse_tab import HEAVY, LIGHT, AnalyseTab
+from dermomamba.ui.engine import OwnWeights
 from dermomamba.ui.parts import Picture
 from dermomamba.ui.visit import STATE_SECONDS, Visit
 
@@ -216,8 +217,10 @@ def build(tab: AnalyseTab) -> gr.Column:
             return None
         return Control(visit.photo, untrained.attention, untrained.channel_attention)
 
-    def first_example(layer: str, amount: float, drawn: list[str], *switches: Any) -> Iterator[dict[Any, Any]]:
-        for update in tab.on_example(0, layer, amount, drawn, *switches):
+    def first_example(
+        own: OwnWeights | None, layer: str, amount: float, drawn: list[str], *switches: Any
+    ) -> Iterator[dict[Any, Any]]:
+        for update in tab.on_example(0, own, layer, amount, drawn, *switches):
             if tab.status in update:
                 yield {**update, message: update[tab.status]}
             else:
@@ -236,7 +239,7 @@ def build(tab: AnalyseTab) -> gr.Column:
     beside.change(**comparing).then(**drawing)
     u.click(picked, None, [level], **LIGHT)
     if tab.examples:
-        example.click(first_example, [*tab.view, *tab.settings], [*tab.shown, message], **HEAVY).then(**drawing)
+        example.click(first_example, [*tab.asking, *tab.settings], [*tab.shown, message], **HEAVY).then(**drawing)
     else:
         example.visible = False
     tab.visit.change(**drawing)

@@ -18,7 +18,7 @@ from dermomamba import batch, export
 from dermomamba.errors import DataError, DermoMambaError
 from dermomamba.measure.catalogue import CATALOGUE
 from dermomamba.ui import text, views
-from dermomamba.ui.engine import Engine
+from dermomamba.ui.engine import Engine, OwnWeights
 from dermomamba.ui.parts import forget
 from dermomamba.ui.visit import STATE_SECONDS, checked_scale
 
@@ -119,8 +119,8 @@ def progress(done: int, total: int) -> str:
     )
 
 
-def build(engine: Engine) -> None:
-    """Lay out the tab and wire it; call inside a `gr.Tab`."""
+def build(engine: Engine, own: gr.State) -> None:
+    """Lay out the tab and wire it; call inside a `gr.Tab`. `own` holds the session's `OwnWeights`, or None."""
     stopped: set[str] = set()
     gr.HTML(f"<p>{text.BATCH_INTRO}</p>")
     with gr.Row(equal_height=False, elem_classes="desk"):
@@ -167,7 +167,12 @@ def build(engine: Engine) -> None:
     shown = [results, status, download, order, pictures, numbers, start, stop]
 
     def work(
-        paths: list[str] | None, typed: str, keep: bool, before: Results | None, request: gr.Request
+        paths: list[str] | None,
+        typed: str,
+        keep: bool,
+        before: Results | None,
+        mine: OwnWeights | None,
+        request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         if not paths:
             yield {status: views.error(text.BATCH_EMPTY, text.BATCH_EMPTY_TITLE)}
@@ -191,9 +196,8 @@ def build(engine: Engine) -> None:
                 start: gr.update(interactive=False),
                 stop: gr.update(visible=True),
             }
-            run = batch.run(
-                photos, engine.predictor(), fresh.folder, mm, keep, loose=False, stop=lambda: session in stopped
-            )
+            predictor = engine.predictor_for(mine)
+            run = batch.run(photos, predictor, fresh.folder, mm, keep, loose=False, stop=lambda: session in stopped)
             for step in run:
                 if step.small is not None:
                     export.write_bytes(Path(fresh.small(step)), export.png(step.small))
@@ -230,7 +234,7 @@ def build(engine: Engine) -> None:
         stopped.add(str(request.session_hash))
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    start.click(work, [files, scale, names, results], shown, concurrency_limit=1, **private)
+    start.click(work, [files, scale, names, results, own], shown, concurrency_limit=1, **private)
     stop.click(halt, None, None, **private)
     order.change(sort, [results, order], [pictures, numbers], **private)
 

@@ -1,4 +1,4 @@
-"""Endpoints for programs: /segment, /measure and /batch, the same path from pixels to numbers as the page.
+"""Endpoints for programs: /segment, /measure, /batch and /finetune, the same path from pixels to numbers as the page.
 
 Every other event of the page is private. A session of a client shares nothing with another: nothing is kept.
 """
@@ -13,8 +13,9 @@ import gradio as gr
 from dermomamba import export
 from dermomamba.errors import DermoMambaError, ImageError
 from dermomamba.images import decode
-from dermomamba.ui import batch, text
+from dermomamba.ui import batch, finetune_api, text, text_finetune
 from dermomamba.ui.engine import Engine
+from dermomamba.ui.finetune_session import Sessions
 from dermomamba.ui.parts import ApiFile, PhotoInput, forget
 from dermomamba.ui.visit import Settings, Visit, analyse
 
@@ -32,7 +33,7 @@ def _visit(engine: Engine, path: Path | None, mm_per_pixel: float | None = None)
         raise gr.Error(str(problem), print_exception=False) from problem
 
 
-def build(engine: Engine) -> None:
+def build(engine: Engine, sessions: Sessions) -> None:
     """Add the endpoints; call inside the `gr.Blocks`."""
 
     def segment(image: Path | None) -> tuple[Any, Any, dict[str, Any]]:
@@ -49,6 +50,18 @@ def build(engine: Engine) -> None:
     def many(files: list[str] | None, mm_per_pixel: float | None = None) -> Any:
         try:
             return batch.whole(engine, files, mm_per_pixel)
+        except DermoMambaError as problem:
+            raise gr.Error(str(problem), print_exception=False) from problem
+
+    def tune(
+        files: list[str] | None,
+        learns: str = "decoder",
+        epochs: float = 10,
+        minutes: float | None = None,
+        held_out: float = 0.2,
+    ) -> tuple[Any, dict[str, Any]]:
+        try:
+            return finetune_api.whole(engine, sessions, files, learns, epochs, minutes, held_out)
         except DermoMambaError as problem:
             raise gr.Error(str(problem), print_exception=False) from problem
 
@@ -74,4 +87,19 @@ def build(engine: Engine) -> None:
             api_description=text.API_BATCH,
             api_visibility="public",
             concurrency_limit=1,
+        )
+        settings = [
+            gr.Textbox("decoder", label="learns"),
+            gr.Number(10, label="epochs"),
+            gr.Number(None, label="minutes"),
+            gr.Number(0.2, label="held_out"),
+        ]
+        gr.Button().click(
+            tune,
+            [files, *settings],
+            [archive, result],
+            api_name="finetune",
+            api_description=text_finetune.API,
+            api_visibility="public",
+            concurrency_limit=4,
         )

@@ -13,6 +13,23 @@ from typing import Any
 from dermomamba.errors import DermoMambaError
 
 
+class OwnWeights:
+    """A session's own predictor, with fine-tuned weights; let go when the session ends.
+
+    Args:
+        predictor: with the own weights.
+        base: name of the weights that they began with.
+    """
+
+    def __init__(self, predictor: Any, base: str) -> None:
+        self.predictor: Any = predictor
+        self.base = base
+
+    def release(self) -> None:
+        """Give the memory back; whoever still holds this uses the shipped weights from now on."""
+        self.predictor = None
+
+
 class Engine:
     """Holds a predictor that a factory builds on another thread.
 
@@ -63,6 +80,18 @@ class Engine:
                 raise self._error
             raise DermoMambaError(f"The network could not be loaded: {self._error}") from self._error
         return self._predictor
+
+    def predictor_for(self, own: OwnWeights | None) -> Any:
+        """The session's own predictor when it has one, otherwise the shared one.
+
+        Args:
+            own: the session's, or None.
+
+        Raises:
+            DermoMambaError: as ``predictor``.
+        """
+        predictor = own.predictor if own is not None else None
+        return self.predictor() if predictor is None else predictor
 
     def untrained(self) -> Any:
         """A predictor of the same network before any training, made once: the control of the Attention tab.

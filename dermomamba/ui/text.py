@@ -10,7 +10,7 @@ from dermomamba.export import NOT_A_DEVICE
 
 APP = "DermoMamba Studio"
 NOTICE = NOT_A_DEVICE
-TABS = {"analyse": "Analyse", "attention": "Attention", "batch": "Batch", "about": "About"}
+TABS = {"analyse": "Analyse", "attention": "Attention", "batch": "Batch", "finetune": "Fine-tune", "about": "About"}
 WEIGHTS_LOADING = "weights are loading"
 WEIGHTS = "Weights: {weights}"
 FOOTER = "Scan: {backend}, on {device}. Version {version}. Photos stay on the machine that runs this page."

@@ -167,7 +167,7 @@ def test_a_fault_of_ours_is_said_and_logged_without_the_photo(drawn, caplog: pyt
     with gr.Blocks(analytics_enabled=False):
         engine = Engine(Broken)
         tab = analyse_tab.build(engine, (), [])
-    updates = list(tab.run(drawn.image, "outline", 0.5, [], Settings(), None, ""))
+    updates = list(tab.run(None, drawn.image, "outline", 0.5, [], Settings(), None, ""))
     assert text.UNEXPECTED in updates[-1][tab.status]
     assert updates[-1][tab.visit] is None
     assert "ZeroDivisionError" in caplog.text
