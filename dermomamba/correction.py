@@ -1,4 +1,4 @@
-"""Correcting an outline: arithmetic on masks at the photo's own size, strokes from a smaller canvas, undo and redo.
+"""Correcting an outline: arithmetic on masks at the photo's own size, strokes from the canvas, undo and redo.
 
 Every function takes and returns (H, W) bool and leaves its argument as it was. Distances are Euclidean, between pixel
 centres; beyond the frame nothing is known, so the frame neither eats a lesion that it cuts nor feeds it.
@@ -20,8 +20,8 @@ from dermomamba.errors import DataError
 from dermomamba.postprocess import clean_mask
 
 Point = tuple[float, float]
-CANVAS_PIXELS = 1_000_000
-"""Largest canvas: on a larger one the browser's editor hands over its strokes one action late."""
+CANVAS = (864, 1152)
+"""(h, w) of the canvas, px: just under a megapixel; on larger ones the browser's editor lags by one stroke."""
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: Gradio hashes what a session holds
@@ -169,38 +169,37 @@ def with_polygon(mask: np.ndarray, points: Sequence[Point], how: str) -> np.ndar
     raise ValueError(f"how must be one of {HOW}, not {how!r}")
 
 
-def canvas_size(height: int, width: int, pixels: int = CANVAS_PIXELS) -> tuple[int, int]:
-    """Size (h, w) of the canvas for a photo: its own, or smaller with its proportions and at most so many pixels."""
-    if height * width <= pixels:
-        return height, width
-    factor = math.sqrt(pixels / (height * width))
-    return max(1, math.floor(height * factor)), max(1, math.floor(width * factor))
+def canvas_size(height: int, width: int, frame: tuple[int, int] = CANVAS) -> tuple[int, int]:
+    """Size (h, w) at which a photo of the given size just fits into the frame (h, w), in its own proportions."""
+    factor = min(frame[0] / height, frame[1] / width)
+    return min(frame[0], max(1, round(height * factor))), min(frame[1], max(1, round(width * factor)))
 
 
-def reduced(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask on the canvas: a canvas pixel belongs to it when at least half of its area does.
+def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask at another size: by area where it shrinks, bilinear where it grows, cut at one half.
 
     Args:
         mask: (H, W) bool.
-        size: (h, w), not larger.
+        size: (h, w).
 
     Returns:
         (h, w) bool.
     """
     if mask.shape == size:
         return mask.copy()
-    return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+    method = cv2.INTER_AREA if size[0] * size[1] < mask.size else cv2.INTER_LINEAR
+    return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=method) >= 0.5
 
 
 def apply_strokes(mask: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Bring strokes that were made on a smaller canvas back to the mask.
+    """Bring strokes that were made on a canvas of another size back to the mask.
 
     Only canvas pixels that differ between ``before`` and ``after`` were touched, and the ring of one canvas pixel
     around them, so that no seam is left where a stroke meets the finer border. There the mask becomes ``after``,
-    enlarged bilinearly and cut at one half; everywhere else it stays bit for bit.
+    resized and cut at one half; everywhere else it stays bit for bit.
 
     Args:
-        mask: (H, W) bool, whose reduction is ``before``.
+        mask: (H, W) bool, which ``before`` shows.
         before, after: (h, w) bool, the canvas before and after the strokes.
 
     Returns:
@@ -216,11 +215,11 @@ def apply_strokes(mask: np.ndarray, before: np.ndarray, after: np.ndarray) -> np
         return mask.copy()
     if mask.shape == after.shape:
         return after.copy()
-    size = mask.shape[::-1]
-    ring = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8))
-    touched = cv2.resize(ring, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
-    enlarged = cv2.resize(after.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
-    return np.where(touched, enlarged, mask)
+    height, width = mask.shape
+    ring = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+    method = cv2.INTER_AREA if mask.size < after.size else cv2.INTER_NEAREST_EXACT
+    touched = cv2.resize(ring, (width, height), interpolation=method) > 0
+    return np.where(touched, resized(after, (height, width)), mask)
 
 
 def changed_px(mask: np.ndarray, other: np.ndarray) -> int:

@@ -100,24 +100,23 @@ def test_points_are_read_as_people_type_them() -> None:
             c.parse_points(bad)
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 400), (3000, 4000), (8000, 1000)])
-def test_canvas_has_the_proportions_and_at_most_a_megapixel(height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (3000, 4000), (8000, 1000), (450, 600), (20, 9000)])
+def test_a_photo_just_fits_the_canvas_in_its_proportions(height: int, width: int) -> None:
     h, w = c.canvas_size(height, width)
-    assert h * w <= c.CANVAS_PIXELS
-    assert h <= height
-    assert w <= width
-    assert h / w == pytest.approx(height / width, rel=0.01)
-    if height * width <= c.CANVAS_PIXELS:
-        assert (h, w) == (height, width)
+    assert c.CANVAS[0] * c.CANVAS[1] <= 1_000_000
+    assert h == c.CANVAS[0] or w == c.CANVAS[1]
+    assert h <= c.CANVAS[0]
+    assert w <= c.CANVAS[1]
+    assert h == pytest.approx(height * w / width, abs=1) or w == pytest.approx(width * h / height, abs=1)
 
 
 def test_strokes_come_back_and_untouched_pixels_stay_identical() -> None:
     rng = np.random.default_rng(5)
     mask = disc((1200, 1600), (600, 800), 350)
     mask ^= (rng.random(mask.shape) < 0.02) & disc(mask.shape, (600, 800), 380)  # finer than any canvas shows
-    size = c.canvas_size(*mask.shape, pixels=120_000)
+    size = (300, 400)
     factor = mask.shape[0] / size[0]
-    before = c.reduced(mask, size)
+    before = c.resized(mask, size)
     brush = disc(size, (60, 300), 20)
     rubber = disc(size, (170, 190), 15)
     after = (before | brush) & ~rubber
@@ -133,11 +132,21 @@ def test_strokes_come_back_and_untouched_pixels_stay_identical() -> None:
     assert (c.apply_strokes(mask, before, before) == mask).all()
 
 
+def test_on_a_canvas_larger_than_the_photo_untouched_pixels_stay_identical() -> None:
+    mask = disc((150, 200), (75, 100), 40) & (np.random.default_rng(1).random((150, 200)) < 0.9)
+    before = c.resized(mask, (864, 1152))
+    stroke = disc(before.shape, (432, 900), 60)
+    result = c.apply_strokes(mask, before, before | stroke)
+    small = disc(mask.shape, (432.5 / 5.76 - 0.5, 900.5 / 5.76 - 0.5), 60 / 5.76)
+    assert (result[~c.grow(small, 2)] == mask[~c.grow(small, 2)]).all()
+    assert result[c.shrink(small, 1)].all()
+
+
 def test_a_stroke_beside_the_lesion_leaves_no_seam() -> None:
     mask = np.zeros((900, 1200), bool)
     mask[:, :601] = True  # ends within a canvas pixel
     size = (225, 300)
-    before = c.reduced(mask, size)
+    before = c.resized(mask, size)
     after = before.copy()
     after[100:120, 150:170] = True
     result = c.apply_strokes(mask, before, after)

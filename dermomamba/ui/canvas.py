@@ -1,8 +1,9 @@
 """The drawing canvas: Gradio's ImageEditor with the mask as its one layer, and what may come back from it.
 
-Only the layer is read, through `images.decode`, and never more than a canvas full. A canvas that was loaded while the
-person drew would otherwise overwrite the newer outline, so each one carries its version: two bytes, one bit a pixel, in
-the lowest bit of the opacity along the top left edge, where nobody sees it.
+The canvas has one size and a photo is fitted into its middle: an editor that has to resize itself to another photo puts
+the layer beside the place where it belongs. Only the layer is read, through `images.decode`, and never more than a
+canvas full. A canvas that was loaded while the person drew would overwrite the newer outline, so each one carries its
+version: two bytes, one bit a pixel, in the lowest bit of the opacity along the top left edge, where nobody sees it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import gradio as gr
 import numpy as np
 from gradio.components.image_editor import EditorData
 
-from dermomamba.correction import CANVAS_PIXELS
+from dermomamba.correction import CANVAS, canvas_size
 from dermomamba.errors import ImageError
 from dermomamba.images import decode
 
@@ -23,6 +24,7 @@ COLOUR = "#00deff"  # the outline's cyan; its red is 0, so that on white the red
 OPACITY = 0.45
 _FULL = 2 * round(255 * OPACITY / 2)  # even, room for the lowest bit
 _TAG, _CHECK = 16, 0xA5
+_GROUND = 128  # grey, beside the photo
 
 
 class Canvas(gr.ImageEditor):
@@ -43,31 +45,41 @@ class Canvas(gr.ImageEditor):
         if layer is None:
             return None
         try:
-            return 255 - decode(layer, max_pixels=CANVAS_PIXELS)[..., 0]
+            return 255 - decode(layer, max_pixels=CANVAS[0] * CANVAS[1])[..., 0]
         except ImageError:
             return None
+
+
+def place(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the canvas that a photo of this size takes."""
+    h, w = canvas_size(height, width)
+    top, left = (CANVAS[0] - h) // 2, (CANVAS[1] - w) // 2
+    return slice(top, top + h), slice(left, left + w)
 
 
 def content(photo: np.ndarray, mask: np.ndarray, version: int) -> dict[str, Any]:
     """The editor's value.
 
     Args:
-        photo: (h, w, 3) uint8 RGB at the canvas's size.
-        mask: (h, w) bool.
+        photo: (H, W, 3) uint8 RGB, at its own size or at that of its place on the canvas.
+        mask: (h, w) bool at the size of its place.
         version: of this content; only its lowest byte is carried.
 
     Returns:
-        Background and one layer of the outline's hue.
+        Background and one layer of the outline's hue, both at the canvas's size.
     """
-    opacity = np.where(mask, _FULL, 0).astype(np.uint8)
-    if mask.shape[1] >= _TAG:
-        code = (version & 0xFF) << 8 | (version & 0xFF) ^ _CHECK
-        bits = np.array([code >> (_TAG - 1 - k) & 1 for k in range(_TAG)], np.uint8)
-        opacity[0, :_TAG] = np.maximum(opacity[0, :_TAG], 2) | bits
-    layer = np.zeros((*mask.shape, 4), np.uint8)
+    there = place(*photo.shape[:2])
+    background = np.full((*CANVAS, 3), _GROUND, np.uint8)
+    background[there] = photo
+    opacity = np.zeros(CANVAS, np.uint8)
+    opacity[there] = np.where(mask, _FULL, 0)
+    code = (version & 0xFF) << 8 | (version & 0xFF) ^ _CHECK
+    bits = np.array([code >> (_TAG - 1 - k) & 1 for k in range(_TAG)], np.uint8)
+    opacity[0, :_TAG] = np.maximum(opacity[0, :_TAG], 2) | bits
+    layer = np.zeros((*CANVAS, 4), np.uint8)
     layer[..., :3] = [int(COLOUR[k : k + 2], 16) for k in (1, 3, 5)]
     layer[..., 3] = opacity
-    return {"background": photo, "layers": [layer], "composite": None}
+    return {"background": background, "layers": [layer], "composite": None}
 
 
 def brushes(size: int) -> dict[str, Any]:
@@ -83,8 +95,6 @@ def mask_of(opacity: np.ndarray) -> np.ndarray:
 
 def version_of(opacity: np.ndarray) -> int | None:
     """The version (0 to 255) of a layer (h, w) uint8; None when it was painted over or never there."""
-    if opacity.shape[1] < _TAG:
-        return None
     code = 0
     for value in opacity[0, :_TAG]:
         code = code << 1 | int(value) & 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from dermomamba.correction import CANVAS
 from dermomamba.ui import text_correct as words
 from dermomamba.ui import views
 from dermomamba.ui.canvas import Canvas, brushes
@@ -98,7 +99,8 @@ def parts() -> dict[str, Any]:
                     layers=False,
                     buttons=[],
                     interactive=True,
-                    height=520,
+                    canvas_size=CANVAS[::-1],
+                    height=560,
                     elem_id="correct-canvas",
                     **brushes(FIRST_SIZE),
                 )

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from dermomamba import render
-from dermomamba.correction import Drawn, History, Point, apply_strokes, canvas_size, changed_px, reduced
-from dermomamba.ui.canvas import content, mask_of, version_of
+from dermomamba.correction import CANVAS, Drawn, History, Point, apply_strokes, canvas_size, changed_px, resized
+from dermomamba.ui.canvas import content, mask_of, place, version_of
 
 if TYPE_CHECKING:
     from dermomamba.predictor import Segmentation
@@ -30,10 +30,10 @@ class Desk:
 
     Attributes:
         photo: (H, W, 3) uint8 RGB.
-        small: (h, w, 3) uint8, the photo on the canvas.
+        small: (h, w, 3) uint8, the photo at the size of its place on the canvas.
         proposal: what the network said, at the network's size inside.
         history: the person's masks at the photo's size.
-        canvas: (h, w) bool, what the canvas shows.
+        canvas: (h, w) bool, the mask there.
         number: of the photo in the row.
         version: of what was last sent to the canvas.
     """
@@ -49,10 +49,12 @@ class Desk:
     @classmethod
     def open(cls, photo: np.ndarray, proposal: Segmentation, number: int) -> Desk:
         """A photo (H, W, 3) uint8 with the network's outline, and its number in the row."""
-        size = canvas_size(*photo.shape[:2])
-        small = photo if photo.shape[:2] == size else cv2.resize(photo, size[::-1], interpolation=cv2.INTER_AREA)
+        height, width = photo.shape[:2]
+        size = canvas_size(height, width)
+        shrinks = size[0] < height
+        small = cv2.resize(photo, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         mask = proposal.mask
-        return cls(photo, small, replace(proposal), History.start(mask), reduced(mask, size), number, 64 * number)
+        return cls(photo, small, replace(proposal), History.start(mask), resized(mask, size), number, 64 * number)
 
     @property
     def mask(self) -> np.ndarray:
@@ -69,7 +71,7 @@ class Desk:
         if history is self.history:
             return self
         size = (self.canvas.shape[0], self.canvas.shape[1])
-        return replace(self, history=history, canvas=reduced(history.mask, size), version=self.version + 1)
+        return replace(self, history=history, canvas=resized(history.mask, size), version=self.version + 1)
 
     def changed(self, mask: np.ndarray) -> Desk:
         """The desk with a new mask (H, W) bool."""
@@ -88,11 +90,11 @@ class Desk:
         """The desk after a stroke; the same when nothing was drawn, or on older content.
 
         Args:
-            opacity: (h, w) uint8, the canvas's layer as it came back.
+            opacity: (h, w) uint8, the whole canvas's layer as it came back.
         """
-        if opacity is None or opacity.shape != self.canvas.shape:
+        if opacity is None or opacity.shape != CANVAS:
             return self
-        version, after = version_of(opacity), mask_of(opacity)
+        version, after = version_of(opacity), mask_of(opacity)[place(*self.photo.shape[:2])]
         if version is not None and version != self.version & 0xFF:
             return self
         if version is None and not opacity.any():  # the canvas while it loads
