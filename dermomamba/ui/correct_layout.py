@@ -107,6 +107,9 @@ def parts() -> dict[str, Any]:
                 facts = gr.HTML(elem_id="correct-facts")
                 problem = gr.HTML(elem_id="correct-problem")
                 with gr.Row(elem_classes="act-row"):
+                    button("accept", words.ACCEPT, "primary")
+                    button("skip", words.SKIP)
+                with gr.Row(elem_classes="act-row"):
                     button("undo", words.UNDO)
                     button("redo", words.REDO)
                     button("smaller", words.SMALLER)
@@ -149,9 +152,6 @@ def parts() -> dict[str, Any]:
                         button("points", words.POINTS_APPLY, "primary")
                         button("back", words.POINTS_BACK)
                         button("clear", words.POINTS_CLEAR)
-                with gr.Row(elem_classes="act-row last"):
-                    button("accept", words.ACCEPT, "primary")
-                    button("skip", words.SKIP)
     return {
         "files": files,
         "status": status,
