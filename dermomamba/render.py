@@ -245,3 +245,24 @@ def marked_line(picture: np.ndarray, points: list[tuple[float, float]]) -> np.nd
         for stroke in strokes:
             _stroke(drawn, [stroke], colour, width)
     return drawn
+
+
+def corners(picture: np.ndarray, points: list[tuple[float, float]]) -> np.ndarray:
+    """Draw the corners of a polygon and the closed line through them, the first corner larger.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        points: (x, y) in the picture's own px.
+
+    Returns:
+        (h, w, 3) uint8, a new array.
+    """
+    drawn = np.ascontiguousarray(picture).copy()
+    thickness = line_width(*picture.shape[:2])
+    line = [np.array(points, dtype=np.float64)] if len(points) > 1 else []
+    for colour, extra in ((HALO, thickness + 1), ((255, 221, 0), 0.0)):
+        _stroke(drawn, line, colour, thickness + extra)
+        for index, (x, y) in enumerate(points):
+            radius = round(thickness * (3.5 if index == 0 else 2) + extra / 2)
+            cv2.circle(drawn, (round(x), round(y)), radius, colour, -1, cv2.LINE_AA)
+    return drawn

@@ -24,7 +24,8 @@ from dermomamba.ui.abcd_box import AbcdBox
 from dermomamba.ui.engine import Engine, OwnWeights
 from dermomamba.ui.examples import Example
 from dermomamba.ui.parts import PhotoInput, Picture, forget
-from dermomamba.ui.scale_box import ScaleBox, note
+from dermomamba.ui.scale_box import ScaleBox
+from dermomamba.ui.views import note
 from dermomamba.ui.visit import Settings, Visit, analyse, checked_scale, recut
 
 LOG = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ Pixel spacing is never guessed: without one of these, lengths stay in px (DICOM 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -15,17 +14,13 @@ from dermomamba.errors import ScaleError
 from dermomamba.measure.scale import RulerFinding, by_line, by_number, find_ruler
 from dermomamba.render import fit_factor
 from dermomamba.ui import text
+from dermomamba.ui.views import note
 from dermomamba.ui.visit import Visit, rescale
 
 if TYPE_CHECKING:
     from dermomamba.ui.analyse_tab import AnalyseTab
 
 Marks = list[tuple[float, float]]
-
-
-def note(message: str, kind: str = "note") -> str:
-    """A line under the scale box."""
-    return f'<p class="{kind}" role="status">{escape(message)}</p>' if message else ""
 
 
 def shown(scale: float | None) -> str:

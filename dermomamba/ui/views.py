@@ -18,6 +18,11 @@ def card(kind: str, title: str, lines: tuple[str, ...] = (), role: str = "status
     return f'<div class="card card-{kind}" role="{role}"><p class="card-title">{escape(title)}</p>{body}{line}</div>'
 
 
+def note(message: str, kind: str = "note") -> str:
+    """A line beside controls: kind "note" or "problem"; nothing for no message."""
+    return f'<p class="{kind}" role="status">{escape(message)}</p>' if message else ""
+
+
 def empty() -> str:
     """State 1: nothing yet."""
     return card("empty", text.EMPTY_TITLE, text.EMPTY_LINES)

@@ -32,6 +32,7 @@ SWITCHES = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
+WEBGL = ["--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,15 @@ def browser() -> Iterator[object]:
         opened = driver.chromium.launch(executable_path=program, args=SWITCHES)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def webgl_browser(browser) -> Iterator[object]:
+    """A second Chromium that draws WebGL in software, which Gradio's ImageEditor needs."""
+    program = next(found for name in BROWSERS if (found := shutil.which(name)))
+    opened = browser.browser_type.launch(executable_path=program, args=[*SWITCHES, *WEBGL])
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""Every word of the box in which outlines are corrected; the rules are those of `text`."""
+
+from __future__ import annotations
+
+INTRO = (
+    "Choose photos. The network draws an outline on each; you correct it and accept it. Nothing is kept longer than"
+    " this session."
+)
+FILES = "Photos to outline"
+THRESHOLD = "Threshold of the network's outline"
+THRESHOLD_HELP = "Lower: the outline grows. Moving it starts again from the network; undo brings your outline back."
+AGAIN = "Start again from the network's outline"
+
+EMPTY_TITLE = "Choose a photo to outline"
+EMPTY_LINES = ("JPEG, PNG, WebP, BMP or TIFF, up to 30 MB each. Several at once are taken one after the other.",)
+WORKING = "Outlining photo {number} of {total} ..."
+TITLE = "Photo {number} of {total}"
+ALL_DONE = "All photos are done. Choose more, or go on with the outlines that you accepted."
+LEFT_OUT = "Left out"
+BAD = "photo {number}: {reason}"
+TOO_MANY = "More than {most} megapixels at once. Accept or remove some outlines first, then choose this one again."
+PUT_AWAY = "This photo was put away after 30 minutes. Choose it again."
+NOTHING_OPEN = "There is no photo on the canvas. Choose one first."
+NOTHING_FOUND = "The network found no lesion in this photo. Lower the threshold, or draw the outline yourself."
+EMPTY_OUTLINE = "The outline is empty. Draw the lesion, set points around it, or leave this photo out."
+UNEXPECTED = "Something went wrong inside the program with this photo. It was left out."
+
+CANVAS = "Outline on the photo: draw with the brush, take away with the eraser"
+FACTS = "Outline received: {mask} px, {share} of the photo. Changed from the network's: {changed} px, {changed_share}."
+NO_CHANGE = "Outline received: {mask} px, {share} of the photo. Same as the network's."
+KEYS = "Keys: [ and ] for a smaller or larger brush, Ctrl+Z to undo, Ctrl+Shift+Z to redo."
+SIZE = "Brush and eraser size"
+SMALLER = "Smaller"
+LARGER = "Larger"
+UNDO = "Undo"
+REDO = "Redo"
+
+WHOLE = "Change the whole outline"
+STEP = "By how many pixels"
+STEP_HELP = "For Grow, Shrink and Smooth; in pixels of the photo."
+GROW = "Grow"
+SHRINK = "Shrink"
+SMOOTH = "Smooth"
+FILL = "Fill holes"
+LARGEST = "Keep largest"
+
+POINTS_TITLE = "Redraw from points"
+POINTS_HELP = "Click points around the lesion in the picture below, or type them. The last is joined to the first."
+POINTS = "Points, one a line: x, y in pixels from the top left"
+POINTS_PLACEHOLDER = "120, 85\n240, 90\n230, 210"
+CHART = "Click to set a point"
+CHART_ALT = "The photo with its outline and {count} points."
+HOW = "What the points do"
+HOW_CHOICES = {"replace": "New outline", "add": "Add this area", "cut": "Cut this area out"}
+POINTS_APPLY = "Apply the points"
+POINTS_BACK = "Take back the last point"
+POINTS_CLEAR = "Clear the points"
+
+ACCEPT = "Use this outline"
+SKIP = "Leave this photo out"
+ACCEPTED = "Accepted outlines: {count}"
+ACCEPTED_NONE = "No outline accepted yet."
+GALLERY = "Accepted outlines"
+CAPTION = "{number}: {changed} px changed"
+REMOVE_WHICH = "Outline to remove"
+REMOVE_CHOICE = "Outline {number}"
+REMOVE = "Remove"

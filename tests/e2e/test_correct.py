@@ -1,0 +1,189 @@
+"""A person corrects an outline: brush, eraser, keys, buttons, points, and what is accepted. Real browser, real canvas.
+
+The page holds the correction box alone, with the fake predictor. The canvas needs WebGL, here in software.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_predictor import FakePredictor
+from PIL import Image
+from served import served
+
+from dermomamba.correction import CANVAS, grow
+from dermomamba.phantom import PhantomSpec, phantom
+
+pytestmark = pytest.mark.e2e
+
+FORBIDDEN = re.compile(r"benign|malignant|melanoma|\brisk\b|diagnosis|AI-powered", re.IGNORECASE)
+PATIENCE = 300_000  # ms; WebGL in software on a busy machine
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("accepted")
+
+
+@pytest.fixture(scope="module")
+def url(out: Path, tmp_path_factory) -> Iterator[str]:
+    os.environ["CORRECT_OUT"] = str(out)
+    temp = tmp_path_factory.mktemp("gradio")
+    with served(ROOT / "tests" / "ui" / "correct_app.py", temp, wait=120) as address:
+        yield address
+    assert list(temp.iterdir()) == [], "the private folder is removed when the app stops"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[tuple[np.ndarray, Path]]:
+    folder = tmp_path_factory.mktemp("photos")
+    specs = (
+        PhantomSpec(size=(450, 600), seed=4, diameter=0.4, pigment=1.1),
+        PhantomSpec(size=(360, 300), seed=8, diameter=0.3, pigment=1.1),
+    )
+    made = []
+    for name, spec in zip(("Jane_Doe.png", "b.png"), specs, strict=True):
+        image = phantom(spec).image
+        Image.fromarray(image).save(folder / name)
+        made.append((image, folder / name))
+    return made
+
+
+@pytest.fixture
+def opened(webgl_browser, url: str):
+    """Opens pages in a Chromium with WebGL; fails the test when a page throws a script error."""
+    contexts, errors = [], []
+
+    def open_page(width: int, height: int, scheme: str):
+        context = webgl_browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("#correct-files")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def facts(page) -> str:
+    return page.locator("#correct-facts p.note").inner_text()
+
+
+def change(page, act) -> str:
+    """Does something and waits until another outline was received; gives the new line of facts."""
+    before = facts(page)
+    act()
+    page.wait_for_function("b => document.querySelector('#correct-facts p.note').innerText !== b", arg=before)
+    return facts(page)
+
+
+def stroke(page, start: tuple[float, float], stop: tuple[float, float], shape: tuple[int, int]) -> None:
+    """Draws from one photo pixel (x, y) to another; the photo lies in the middle of the canvas, that in the middle."""
+    page.locator("#correct-canvas").scroll_into_view_if_needed()
+    box = page.locator("#correct-canvas canvas").first.bounding_box()
+    zoom = int(re.search(r"(\d+)%", page.locator("#correct-canvas").inner_text()).group(1)) / 100
+    factor = zoom * min(CANVAS[0] / shape[0], CANVAS[1] / shape[1])
+
+    def screen(x: float, y: float) -> tuple[float, float]:
+        return (
+            box["x"] + box["width"] / 2 + (x - shape[1] / 2) * factor,
+            box["y"] + box["height"] / 2 + (y - shape[0] / 2) * factor,
+        )
+
+    page.mouse.move(*screen(*start))
+    page.mouse.down()
+    page.mouse.move(*screen(*stop), steps=6)
+    page.mouse.up()
+
+
+def test_brush_eraser_keys_points_and_what_is_accepted(opened, photos, out: Path, shoot) -> None:
+    page = opened(1440, 1000, "light")
+    (image, path), (_, second) = photos
+    shape = image.shape[:2]
+    network = FakePredictor()(image).mask
+    shoot(page, "correct-empty")
+    page.locator("#correct-files input[type=file]").set_input_files([str(path), str(second)])
+    page.locator("#correct-facts p.note").wait_for()
+    assert "Same as the network's" in facts(page)
+    assert "Photo 1 of 2" in page.locator("#correct-title").inner_text()
+    assert "Jane" not in page.content()
+    page.wait_for_function("document.querySelector('#correct-canvas canvas')?.width > 0")
+    page.get_by_role("button", name="Brush", exact=True).wait_for()
+
+    first = change(page, lambda: stroke(page, (80, 60), (200, 60), shape))
+    assert "Changed" in first
+    shoot(page, "correct-stroke", full=True)
+    page.get_by_role("button", name="Erase", exact=True).click()
+    change(page, lambda: stroke(page, (160, 60), (230, 60), shape))
+    assert change(page, lambda: page.keyboard.press("Control+z")) == first
+    page.keyboard.press("]")
+    page.wait_for_function("document.querySelector('#correct-size input[type=number]').value === '25'")
+    change(page, lambda: page.locator("#correct-grow").click())
+    assert change(page, lambda: page.locator("#correct-undo").click()) == first
+
+    page.get_by_text("Redraw from points").click()
+    page.locator("#correct-points-text textarea").fill("450, 330\n550, 330\n550, 420")
+    chart = page.locator("#correct-chart img")
+    page.wait_for_function("document.querySelector('#correct-chart img').alt.includes('3 points')")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    shown = min(box["width"] / shape[1], box["height"] / shape[0])
+    left, top = (box["width"] - shown * shape[1]) / 2, (box["height"] - shown * shape[0]) / 2
+    chart.click(position={"x": left + 450.5 * shown, "y": top + 420.5 * shown})
+    page.wait_for_function("document.querySelector('#correct-chart img').alt.includes('4 points')")
+    page.get_by_label("Add this area").check()
+    shoot(page, "correct-points", full=True)
+    change(page, lambda: page.locator("#correct-points").click())
+    page.wait_for_function("document.querySelector('#correct-points-text textarea').value === ''")
+
+    page.locator("#correct-accept").click()
+    page.locator("#correct-gallery img").first.wait_for()
+    page.locator("#correct-title").get_by_text("Photo 2 of 2").wait_for()
+    assert "Same as the network's" in facts(page)
+    shoot(page, "correct-second", full=True)
+    assert not FORBIDDEN.search(page.locator("body").inner_text())
+    page.locator("#write").click()
+    page.wait_for_function("document.querySelector('#written textarea').value !== ''")
+
+    mask = np.asarray(Image.open(out / "1.png").convert("L")) > 127
+    assert mask.shape == shape
+    area = np.zeros(shape, bool)
+    area[330:421, 450:551] = True
+    drawn = np.zeros(shape, bool)
+    drawn[60, 80:201] = True
+    radius = 18 / min(CANVAS[0] / shape[0], CANVAS[1] / shape[1])  # the brush is 18 canvas px
+    near = grow(drawn, 2 * radius + 8) | grow(area, 3)
+    assert (mask[~near] == network[~near]).all()  # bit for bit where nothing was drawn
+    assert mask[60, 90:190].all()
+    assert mask[335:415, 455:545].all()
+    edited = int(page.locator("#written textarea").input_value())
+    assert edited == np.count_nonzero(mask != network)
+
+    page.locator("#correct-remove").click()
+    page.locator("#correct-count").get_by_text("No outline accepted yet.").wait_for()
+
+
+def test_phone_in_the_dark_is_one_column(opened, photos, shoot) -> None:
+    page = opened(390, 844, "dark")
+    page.locator("#correct-files input[type=file]").set_input_files([str(photos[1][1])])
+    page.locator("#correct-facts p.note").wait_for()
+    page.get_by_role("button", name="Brush", exact=True).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for name in ("canvas", "accept", "undo", "grow", "size"):
+        box = page.locator(f"#correct-{name}").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    shoot(page, "correct-phone", full=True)
