@@ -109,7 +109,9 @@ def assemble(engine: Engine, sessions: Sessions | None = None) -> gr.Blocks:
             return header(name), foot_line, about.card_of(engine, mine), gr.update(visible=its_own)
 
         def left(request: gr.Request) -> None:
-            sessions.leave(str(request.session_hash))
+            key = str(request.session_hash)
+            sessions.leave(key)
+            page.app.state_holder.delete_state(key)  # Gradio itself would keep the photos for another hour
 
         page.load(loaded, None, [top, foot, card, back], **LIGHT)
         own.change(loaded, [own], [top, foot, card, back], **LIGHT)
