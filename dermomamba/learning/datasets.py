@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -208,7 +207,7 @@ def decode_mask(data: bytes) -> np.ndarray:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError("it is not a picture that can be read") from error
-    grey = values if values.ndim == 2 else cv2.max(cv2.max(values[..., 0], values[..., 1]), values[..., 2])
+    grey = values if values.ndim == 2 else np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
     return grey * np.uint8(255) if grey.max() == 1 else grey
 
 
@@ -243,7 +242,7 @@ def load_uint8(
 
     Returns:
         images (n, H, W, 3) uint8 and masks (n, H, W) uint8: the share of each pixel that the lesion covers, times
-        255 (area average). A pair that turns out unreadable is left out with one warning that names it.
+        255 (area average; a mask that has this size already keeps its grey values). A pair that turns out unreadable is left out with one warning that names it.
 
     Raises:
         DataError: there are pairs and not one of them can be read.
@@ -255,10 +254,11 @@ def load_uint8(
     def load(position: int) -> str:
         try:
             image, mask = items[position].both()
+            grey = decode_mask(items[position].read_mask()) if mask.shape == size else mask.astype(np.uint8) * 255
         except DataError as error:
             return str(error)
         images[position] = to_network(image, size)
-        masks[position] = to_network(mask.astype(np.uint8) * np.uint8(255), size)
+        masks[position] = to_network(grey.astype(np.uint8), size)
         return ""
 
     problems: dict[int, str] = {}
