@@ -93,5 +93,9 @@ def load(folder: Path) -> Iterator[Seen]:
         held = np.load(path)
         height, width = held["size"]
         yield Seen(
-            path.stem, held["variants"].astype(np.float32), held["photo"], (int(height), int(width)), float(held["dice"])
+            path.stem,
+            held["variants"].astype(np.float32),
+            held["photo"],
+            (int(height), int(width)),
+            float(held["dice"]),
         )

@@ -242,7 +242,8 @@ def load_uint8(
 
     Returns:
         images (n, H, W, 3) uint8 and masks (n, H, W) uint8: the share of each pixel that the lesion covers, times
-        255 (area average; a mask that has this size already keeps its grey values). A pair that turns out unreadable is left out with one warning that names it.
+        255 (area average; a mask that has this size already keeps its grey values). A pair that turns out
+        unreadable is left out with one warning that names it.
 
     Raises:
         DataError: there are pairs and not one of them can be read.
@@ -312,14 +313,38 @@ def isic2018_split(pairs: Pairs) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
         DataError: nothing is left to train on, or no validation photo is among the pairs.
     """
     chosen = read_ids("isic2018_validation")
-    banned = read_ids("isic2018_test") | read_ids("isic2018_near_test")
-    banned |= {key for key, row in pairs.index.items() if row.get("near_duplicate_of_test") == "1"}
-    clean = [pair for pair in pairs if pair.id not in banned]
-    train = tuple(pair for pair in clean if pair.id not in chosen)
-    validation = tuple(pair for pair in clean if pair.id in chosen)
+    train = isic2018_train(pairs)
+    banned = _isic2018_banned(pairs)
+    validation = tuple(pair for pair in pairs if pair.id in chosen and pair.id not in banned)
     if not train or not validation:
         raise DataError(f"{pairs.name} is not ISIC 2018 Task 1: too few of its names are in the fixed split.")
     return train, validation
+
+
+def isic2018_train(pairs: Pairs) -> tuple[Pair, ...]:
+    """The training pairs of ``isic2018_split``, also where no validation photo is among the pairs."""
+    out = _isic2018_banned(pairs) | read_ids("isic2018_validation")
+    return tuple(pair for pair in pairs if pair.id not in out)
+
+
+def _isic2018_banned(pairs: Pairs) -> frozenset[str]:
+    banned = read_ids("isic2018_test") | read_ids("isic2018_near_test")
+    return banned | {key for key, row in pairs.index.items() if row.get("near_duplicate_of_test") == "1"}
+
+
+def ham10000_train(pairs: Pairs) -> tuple[Pair, ...]:
+    """HAM10000 without any photo of the lesions of ``splits/ham10000_validation_lesions.txt``.
+
+    Args:
+        pairs: HAM10000 or a part of it, with its index (``lesion_id``).
+
+    Raises:
+        DataError: the index has no lesion ids, so that photos of one lesion could not be kept apart.
+    """
+    banned, chosen = read_ids("ham10000_validation_lesions"), read_ids("ham10000_validation")
+    if not all(pairs.index.get(pair.id, {}).get("lesion_id") for pair in pairs):
+        raise DataError(f"{pairs.name} has no index.csv with a lesion_id for each photo of HAM10000.")
+    return tuple(p for p in pairs if p.id not in chosen and pairs.index[p.id]["lesion_id"] not in banned)
 
 
 def group_split(

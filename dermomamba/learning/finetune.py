@@ -34,8 +34,9 @@ from dermomamba.learning.finetune_data import MEASURED_PHANTOMS, OwnPairs, prepa
 from dermomamba.learning.finetune_features import CachedFeatures, Photos, Samples
 from dermomamba.learning.finetune_settings import PARTS, FineTuneSettings, Learns, Progress
 from dermomamba.learning.guide_fusion import GuideFusionLoss
-from dermomamba.learning.train import Process, autocast, batches, optimizer_for, rate_at, validate
+from dermomamba.learning.optimisation import Process, autocast, batches, optimizer_for, rate_at
 from dermomamba.learning.training_data import hair_bank
+from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
 from dermomamba.predictor import Predictor
 from dermomamba.weights import Weights

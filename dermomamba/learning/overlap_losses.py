@@ -6,10 +6,10 @@ Lovasz hinge (Berman, Triki, Blaschko 2018, CVPR, doi 10.1109/CVPR.2018.00464): 
 hinge errors ``m = max(0, 1 - z s)`` sorted downwards, ``sum_i m_i (J(i) - J(i - 1))``, where ``J(i) = 1 - IoU`` after
 the i pixels with the largest errors were got wrong: the convex closure of 1 - IoU.
 
-Boundary loss (Kervadec et al. 2019, MIDL, PMLR 102:285-296; Med Image Anal 67:101851): ``mean(phi p)``, with ``phi`` the
-signed distance to the border, negative in the lesion. Here phi is divided by the picture's diagonal, so that the loss
-has no unit, and moved by half a pixel towards the border, so that it is odd; an empty or full mask, which has no
-border, gives 0.
+Boundary loss (Kervadec et al. 2019, MIDL, PMLR 102:285-296; Med Image Anal 67:101851): ``mean(phi p)``,
+with ``phi`` the signed distance to the border, negative in the lesion. Here phi is divided by the picture's diagonal,
+so that the loss has no unit, and moved by half a pixel towards the border, where it is then 0; an empty or full mask,
+which has no border, gives 0.
 """
 
 from __future__ import annotations

@@ -18,9 +18,12 @@ import torch
 from dermomamba import weights
 from dermomamba.errors import DataError
 from dermomamba.learning.augment import AugmentSettings
+from dermomamba.learning.optimisation import Process, batches, optimizer_for, rate_at
+from dermomamba.learning.pixels import Pool, TrainingData
 from dermomamba.learning.recipe import Recipe, Source, read_recipe
-from dermomamba.learning.train import Trainer, batches, optimizer_for, rate_at, validate
-from dermomamba.learning.training_data import TrainingData, load
+from dermomamba.learning.train import Trainer
+from dermomamba.learning.training_data import load
+from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
 from dermomamba.phantom import phantom, random_spec
 
@@ -49,7 +52,8 @@ def stack(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
-    return TrainingData(*stack(8, 0), *stack(3, 1), description=[{"source": "phantoms", "train": 8, "validation": 3}])
+    description = [{"source": "phantoms", "train": 8, "validation": 3}]
+    return TrainingData((Pool(*stack(8, 0)),), *stack(3, 1), description=description)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_a_minute_budget_ends_the_run(data: TrainingData, tmp_path: Path) -> Non
 
 
 def test_too_little_data_is_said(data: TrainingData, tmp_path: Path) -> None:
-    nothing = TrainingData(data.images, data.masks, data.val_images[:0], data.val_masks[:0])
+    nothing = dataclasses.replace(data, val_images=data.val_images[:0], val_masks=data.val_masks[:0])
     with pytest.raises(DataError, match="held out for validation"):
         Trainer(TINY, nothing, tmp_path, "cpu")
 
@@ -150,8 +154,6 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 def test_batches_are_shared_out_without_overlap() -> None:
-    from dermomamba.learning.train import Process
-
     cpu = torch.device("cpu")
     both = [list(batches(10, 3, TINY, Process(rank, 2, cpu))) for rank in (0, 1)]
     alone = list(batches(10, 3, TINY, Process(0, 1, cpu)))
@@ -192,7 +194,7 @@ def test_a_recipe_runs_from_a_folder_of_pairs(tmp_path: Path) -> None:
     phantom_folder(tmp_path, 4)
     recipe = dataclasses.replace(TINY, sources=(Source("data", split=0.25),), hair_bank=2, augment=AugmentSettings())
     data = load(recipe, tmp_path)
-    assert (len(data.images), len(data.val_images)) == (3, 1)
+    assert (len(data), len(data.val_images)) == (3, 1)
     assert data.hair_bank.shape == (2, 32, 64)
     assert json.dumps(data.description)
     with pytest.raises(DataError):
