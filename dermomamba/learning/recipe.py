@@ -67,7 +67,7 @@ class Recipe:
         clip: largest norm of the gradient.
         ema: decay of the averaged weights that are validated and kept; in the beginning it is lower, so that the
             average forgets the initial values: min(ema, (1 + t) / (10 + t)) at step t.
-        loss: "guided" or "published".
+        loss: "guided", "published", or "plain" (BCE and Dice without the boundary map).
         boundary_weight: lambda of the guided loss.
         lovasz_weight: of the Lovasz hinge beside the guided loss (``overlap_losses``).
         surface_weight: of the boundary loss beside the guided loss.
@@ -94,7 +94,7 @@ class Recipe:
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.999
-    loss: Literal["guided", "published"] = "guided"
+    loss: Literal["guided", "plain", "published"] = "guided"
     boundary_weight: float = 4.0
     lovasz_weight: float = 0.0
     surface_weight: float = 0.0

@@ -133,9 +133,7 @@ def test_a_pack_is_small_repeatable_and_read_like_the_original(
             pairs = pack_data.find(data, source)
             order = pack_data.ham_order(pairs) if source.startswith("ham") else list(pairs)
             (tmp_path / name).mkdir(exist_ok=True)
-            pack_data.write(
-                tmp_path / name / source, pack_data.all_packed(order, (32, 64), 90), pairs.index, room=1e6
-            )
+            pack_data.write(tmp_path / name / source, pack_data.all_packed(order, (32, 64), 90), pairs.index, room=1e6)
     for source in ("isic2018_train.zip", "ham10000.zip"):
         assert (tmp_path / "one" / source).read_bytes() == (tmp_path / "two" / source).read_bytes()
     ham = read_pairs(tmp_path / "one/ham10000.zip")
