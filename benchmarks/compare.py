@@ -129,9 +129,10 @@ def compare_one(name: str, entry: Entry, recipe: Recipe, decoder: Decoder, secon
     torch.manual_seed(recipe.seed)
     try:
         network = entry.make()
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # a library built for another torch raises RuntimeError
+        missing = isinstance(error, ImportError) and error.name
         row = {"what": name, "seed": recipe.seed, "machine": machine_of(decoder.device), "seconds": 0.0}
-        return row | {"failed": f"{error.name or error} is not installed"}
+        return row | {"failed": f"{missing} is not installed" if missing else f"{type(error).__name__}: {error}"}
     cost = cost_of(network, recipe)
     row = run_one(dataclasses.replace(recipe, **entry.changes), decoder, None, network.train(), name)
     return row | cost | (speed_of(name, entry, seconds) if seconds else {})

@@ -53,17 +53,20 @@ class Pair:
         """The lesion, (H, W) bool; raises DataError or ImageError."""
         return decode_mask(self.read_mask()) >= MASK_THRESHOLD
 
-    def both(self) -> tuple[np.ndarray, np.ndarray]:
+    def both(self, empty: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Photo (H, W, 3) uint8 and mask (H, W) bool of the same size.
 
+        Args:
+            empty: let a mask without a lesion pass, as ISIC's scoring does.
+
         Raises:
-            DataError: one of them is unreadable or empty, or the sizes differ; the message names the pair.
+            DataError: one of them is unreadable, the mask is empty, or the sizes differ; the message names the pair.
         """
         try:
             image, mask = self.image(), self.mask()
         except (DataError, ImageError) as error:
             raise DataError(f"{self.id}: {error}") from error
-        problem = _unfit(image.shape[:2], mask)
+        problem = _unfit(image.shape[:2], mask, empty)
         if problem:
             raise DataError(f"{self.id}: {problem}")
         return image, mask
@@ -159,10 +162,10 @@ def _problem(pair: Pair) -> str:
     return _unfit(size, mask)
 
 
-def _unfit(size: tuple[int, ...], mask: np.ndarray) -> str:
+def _unfit(size: tuple[int, ...], mask: np.ndarray, empty: bool = False) -> str:
     if mask.shape != size:
         return f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {size[1]} x {size[0]}"
-    return "" if mask.any() else "the mask is empty"
+    return "" if empty or mask.any() else "the mask is empty"
 
 
 def _upright_size(data: bytes) -> tuple[int, int]:

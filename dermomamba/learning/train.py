@@ -128,7 +128,7 @@ class Trainer:
         n = sum(self.counts)
         steps = max(1, n // min(recipe.batch_size, n))
         seen = first * steps * min(recipe.batch_size, n)
-        bar = tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=not main)
+        bar = tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=not main or self.light)
         done = 0.0
         for epoch in range(first, recipe.epochs):
             generator = torch.Generator(self.process.device)
