@@ -1,6 +1,7 @@
 """DermoMamba beside other networks and without its own parts: one recipe, one budget, the same seeds.
 
     python benchmarks/compare.py --data .carry --epochs 20 --seeds 1 2 --out $OUT/comparison.jsonl
+    python benchmarks/compare.py --only-times --out docs/comparison.jsonl                 # CPU ms, on a processor
     python benchmarks/compare.py --table docs/results.md --out docs/comparison.jsonl      # table and scatter plot
 
 Everything starts from random values (no encoder pre-trained on other photos: none can be fetched on the lent machine,
@@ -35,6 +36,7 @@ from dermomamba.learning.training_data import Decoder
 from dermomamba.network import DermoMamba
 from dermomamba.network.ablation import PARTS, without
 from dermomamba.network.cost import count_network
+from dermomamba.scan import backend_for
 
 Make = Callable[[], nn.Module]
 
@@ -111,11 +113,15 @@ def cost_of(network: nn.Module, recipe: Recipe) -> dict[str, Any]:
 
 
 def speed_of(name: str, entry: Entry, seconds: float, batch: int = 64) -> dict[str, float]:
-    """ms for one photo on a processor (fp32), and images a second on a GPU (bf16) where there is one."""
-    result = {}
-    timing = measure_case(Case(name, "", "inference", "fp32", 1), entry.make, torch.device("cpu"), seconds)
-    if not timing.failed:
-        result["cpu_ms"] = 1e3 * timing.seconds
+    """ms for one photo on a processor (fp32), and images a second on a GPU (bf16) where there is one.
+
+    Without the compiled scan (numba) there is no figure for a processor: it would time the wrong thing.
+    """
+    result: dict[str, float] = {}
+    if backend_for(torch.device("cpu")) == "cpu":
+        timing = measure_case(Case(name, "", "inference", "fp32", 1), entry.make, torch.device("cpu"), seconds)
+        if not timing.failed:
+            result["cpu_ms"] = 1e3 * timing.seconds
     if torch.cuda.is_available():
         case = Case(name, "", "inference", "bf16", batch)
         timing = measure_case(case, entry.make, torch.device("cuda"), seconds)
@@ -124,16 +130,23 @@ def speed_of(name: str, entry: Entry, seconds: float, batch: int = 64) -> dict[s
     return result
 
 
-def compare_one(name: str, entry: Entry, recipe: Recipe, decoder: Decoder, seconds: float) -> dict[str, Any]:
-    """Build, count, train, judge and time one network; a missing library or an error becomes a row."""
+def compare_one(name: str, entry: Entry, recipe: Recipe, decoder: Decoder | None, seconds: float) -> dict[str, Any]:
+    """Build, count, train, judge and time one network; a missing library or an error becomes a row.
+
+    Without a decoder nothing is trained: the row only adds times, taken on a machine with the compiled scan.
+    """
     torch.manual_seed(recipe.seed)
     try:
         network = entry.make()
     except (ImportError, RuntimeError) as error:  # a library built for another torch raises RuntimeError
         missing = isinstance(error, ImportError) and error.name
-        row = {"what": name, "seed": recipe.seed, "machine": machine_of(decoder.device), "seconds": 0.0}
+        device = decoder.device if decoder else torch.device("cpu")
+        row = {"what": name, "seed": recipe.seed, "machine": machine_of(device), "seconds": 0.0}
         return row | {"failed": f"{missing} is not installed" if missing else f"{type(error).__name__}: {error}"}
     cost = cost_of(network, recipe)
+    if decoder is None:
+        row = {"what": name, "seed": recipe.seed, "machine": machine_of(torch.device("cpu")), "seconds": 0.0}
+        return row | {"failed": "", "only_timed": True} | cost | speed_of(name, entry, seconds)
     row = run_one(dataclasses.replace(recipe, **entry.changes), decoder, None, network.train(), name)
     return row | cost | (speed_of(name, entry, seconds) if seconds else {})
 
@@ -149,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--until", type=float, metavar="M", help="start nothing after M minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--timing-seconds", type=float, default=2.0, help="0 leaves the timings out")
+    parser.add_argument("--only-times", action="store_true", help="train nothing, add times on this machine")
     parser.add_argument("--out", type=Path, default=Path("docs/comparison.jsonl"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", type=Path, help="write table and plot into this Markdown file, run nothing")
@@ -160,7 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     changes = {"epochs": options.epochs, "minutes": options.minutes, "validate_every": max(1, options.epochs // 10)}
     recipe = recipe_of(options.recipe, changes)
     wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    decoder = Decoder(options.data, torch.device(wanted if options.device == "auto" else options.device))
+    decoder = None
+    if not options.only_times:
+        decoder = Decoder(options.data, torch.device(wanted if options.device == "auto" else options.device))
     everything = entries(recipe.image_size)
     unknown = set(options.networks or ()) - everything.keys()
     if unknown:
@@ -174,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
             one = dataclasses.replace(recipe, seed=seed)
             rows.append(compare_one(name, everything[name], one, decoder, options.timing_seconds))
             append(options.out, rows[-1])
-            print(summary(rows[-1]), flush=True)
+            print(name if options.only_times else summary(rows[-1]), flush=True)
     return rows
 
 

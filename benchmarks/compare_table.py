@@ -28,10 +28,12 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         named.setdefault(row["what"], []).append(row)
     out = []
     for name, several in named.items():
-        good = [row for row in several if not row["failed"]]
+        good = [row for row in several if not row["failed"] and not row.get("only_timed")]
         if not good:
-            out.append({"what": name, "failed": several[-1]["failed"]})
+            reasons = [row["failed"] for row in several if row["failed"]]
+            out.append({"what": name, "failed": reasons[-1] if reasons else "not trained yet"})
             continue
+        timed = [row for row in several if not row["failed"] and "cpu_ms" in row]
         ious = [row["sets"][SET]["iou"] for row in good]
         record: dict[str, Any] = {"what": name, "failed": "", "seeds": len(good), "machine": good[0]["machine"]}
         record |= {key: mean(iou[key] for iou in ious) for key in ("mean", "low", "high")}
@@ -40,7 +42,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for key in (
             "parameters", "paper_gmac", "full_gops", "cpu_ms", "gpu_images_per_second", "images", "seconds"
         ):  # fmt: skip
-            values = [row[key] for row in good if key in row]
+            values = [row[key] for row in (timed if key == "cpu_ms" else good) if key in row]
             record[key] = mean(values) if values else None
         out.append(record)
     return out

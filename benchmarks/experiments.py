@@ -110,6 +110,7 @@ def run_one(
     with tempfile.TemporaryDirectory() as folder:
         try:
             data = decoder.load(recipe)
+            began = time.perf_counter()  # decoding is paid once, by whoever comes first
             trainer = Trainer(recipe, data, Path(folder), str(decoder.device), network, show, light=True)
             outcome = trainer.run()
             best = trainer.network
