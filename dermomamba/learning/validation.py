@@ -30,7 +30,8 @@ def per_image(
         part = slice(start, start + batch_size)
         x, t = to_float(images[part], masks[part])
         if flips:
-            predicted = sum(torch.sigmoid(network(x.flip(f)).float()).flip(f) for f in FLIPS) >= 0.5 * len(FLIPS)
+            seen = [torch.sigmoid(network(x.flip(f)).float()).flip(f) for f in FLIPS]
+            predicted = torch.stack(seen).mean(dim=0) >= 0.5
         else:
             predicted = network(x) >= 0
         truth = t >= 0.5
