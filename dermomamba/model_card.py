@@ -54,10 +54,12 @@ def _metrics(entry: Mapping[str, Any]) -> list[str]:
 def _training(card: Mapping[str, Any]) -> list[str]:
     on, recipe = card["trained_on"], card["recipe"]
     speed = f"{card['curve'][-1]['epoch']} epochs in {on['seconds'] / 60:.1f} minutes"
+    added = {"lovasz_weight": "Lovasz hinge", "surface_weight": "boundary loss"}  # absent from older cards
+    terms = "".join(f", {name} x {recipe[key]}" for key, name in added.items() if recipe.get(key))
     return [
         f"- machine: {on['machine']} x {on['processes']}, torch {on['torch']}, scan back end {on['scan_backend']}; "
         f"{speed}",
-        f"- loss: Guide Fusion, mode {recipe['loss']}, boundary weight {recipe['boundary_weight']}; AdamW, rate "
+        f"- loss: Guide Fusion, mode {recipe['loss']}, boundary weight {recipe['boundary_weight']}{terms}; AdamW, rate "
         f"{recipe['learning_rate']}, weight decay {recipe['weight_decay']}, batch {recipe['batch_size']}, "
         f"{recipe['precision']}, EMA {recipe['ema']}, seed {recipe['seed']}",
         f"- kept: the average with the best validation IoU, {card['validation']['iou']:.4f} at epoch "

@@ -6,7 +6,6 @@ border irregularity (research notes, section 2.2).
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 
@@ -23,6 +22,8 @@ def to_network(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if image.shape[:2] == (height, width):
         return image
+    import cv2  # here, so that pictures of the network's own size need no OpenCV (a lent GPU may lack it)
+
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
@@ -37,5 +38,7 @@ def to_photo(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         (H, W) float32.
     """
+    import cv2
+
     height, width = size
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)

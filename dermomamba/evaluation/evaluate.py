@@ -155,7 +155,7 @@ def _gather(
     tally = Tally(left_out=list(pairs.problems) if isinstance(pairs, Pairs) else [])
     for number, pair in enumerate(pairs):
         try:
-            image, truth = pair.both()
+            image, truth = pair.both(empty=True)
             began = time.perf_counter()
             probability = _checked(predict(image), truth.shape)
             tally.seconds += time.perf_counter() - began

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dermomamba.export import NOT_A_DEVICE
 
@@ -148,6 +149,7 @@ def _histogram(axes: Axes, result: Mapping[str, Any]) -> None:
         axes.hist(values, edges, histtype="step", color=colour, linestyle=style, linewidth=1.5, label=label)
     axes.axvline(0.65, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 1), xlabel="per photo", ylabel="photos", title="How the photos are spread")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper left", fontsize=7, frameon=False)
     _tidy(axes)
 

@@ -142,7 +142,7 @@ def protocol(clean_up: CleanUp) -> str:
         f"masks and for the threshold Jaccard (0 below {JACCARD_THRESHOLD}). HD95 and normalised surface Dice: MONAI; "
         f"tolerance {surface.NSD_TOLERANCE:.2%} of the photo's diagonal; HD95 is undefined where only one mask is "
         f"empty, and n counts the photos in its mean. Boundary IoU: rim of {surface.BOUNDARY_WIDTH:.0%} of the "
-        "diagonal. Pairs that are unreadable, of different sizes, or without a lesion in the mask are left out by name."
+        "diagonal. Pairs that are unreadable or of different sizes are left out by name."
     )
 
 

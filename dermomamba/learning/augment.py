@@ -36,6 +36,9 @@ class AugmentSettings:
         noise: std of the largest noise, in [0, 1].
         vignette: probability of darkened corners.
         hair: probability of drawn hair, where a bank of hair masks is given.
+        ruler: probability of a drawn ruler, where a bank of ruler masks is given.
+        constancy: probability that the light is moved towards white (Shades of Gray with p = 6: Finlayson and
+            Trezzi 2004, CIC 12:37-41), by a random share of the way.
         gray: probability of a picture without colour.
     """
 
@@ -55,6 +58,8 @@ class AugmentSettings:
     noise: float = 0.02
     vignette: float = 0.15
     hair: float = 0.15
+    ruler: float = 0.0
+    constancy: float = 0.0
     gray: float = 0.03
 
 
@@ -64,32 +69,48 @@ class Augment:
     Args:
         settings: how strongly.
         hair_bank: (n, H, W) uint8 opacities of drawn hair on the device, or None.
+        ruler_bank: the same of drawn rulers.
     """
 
-    def __init__(self, settings: AugmentSettings, hair_bank: Tensor | None = None) -> None:
+    def __init__(
+        self, settings: AugmentSettings, hair_bank: Tensor | None = None, ruler_bank: Tensor | None = None
+    ) -> None:
         self.settings = settings
         self.hair_bank = hair_bank
+        self.ruler_bank = ruler_bank
 
-    def __call__(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        generator: torch.Generator,
+        size: tuple[int, int] | None = None,
+        window: tuple[float, float] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Vary a batch.
 
         Args:
-            images: (B, H, W, 3) uint8.
-            masks: (B, H, W) uint8 in 0..255.
+            images: (B, h, w, 3) uint8.
+            masks: (B, h, w) uint8 in 0..255.
             generator: on the images' device.
+            size: (H, W) of what comes out; None for (h, w).
+            window: (least, most) height of a random crop as a share of h, of the aspect of ``size`` in the
+                pictures' square pixels; None for the whole picture, squeezed.
 
         Returns:
             images (B, 3, H, W) float32 in [0, 1] and masks (B, 1, H, W) float32 in [0, 1].
         """
         x, t = to_float(images, masks)
-        grid = self._grid(x, generator)
+        grid = self._grid(x, generator, size or (x.shape[2], x.shape[3]), window)
         x = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         t = F.grid_sample(t, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         return self._colour(x, generator), t
 
-    def _grid(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Sampling positions (B, H, W, 2) in [-1, 1]: affine in isotropic coordinates, then elastic."""
-        s, (batch, _, height, width) = self.settings, x.shape
+    def _grid(
+        self, x: Tensor, generator: torch.Generator, size: tuple[int, int], window: tuple[float, float] | None
+    ) -> Tensor:
+        """Sampling positions (B, H, W, 2) in [-1, 1]: affine in isotropic coordinates, then elastic, then the crop."""
+        s, batch, (height, width) = self.settings, len(x), size
 
         def draw(*shape: int) -> Tensor:  # uniform in [-1, 1]
             return torch.rand(batch, *shape, generator=generator, device=x.device) * 2 - 1
@@ -112,6 +133,11 @@ class Augment:
             knots = torch.randn(batch, 2, 4, 5, generator=generator, device=x.device) * (2 * s.elastic)
             field = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
             grid = grid + field.permute(0, 2, 3, 1)
+        if window is not None:
+            wider = ratio * x.shape[2] / x.shape[3]  # a crop's share of the width over that of the height
+            tall = (window[0] + (window[1] - window[0]) * (draw() + 1) / 2).clamp(max=min(1.0, 1 / wider))
+            cut = torch.stack([tall * wider, tall], dim=1)  # (B, 2) share of the picture, (x, y)
+            grid = grid * cut[:, None, None] + (draw(2) * (1 - cut))[:, None, None]
         return grid
 
     def _colour(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -124,7 +150,13 @@ class Augment:
             return (draw(1, 1, 1).abs() < probability).to(x.dtype)  # (B, 1, 1, 1)
 
         if s.hair and self.hair_bank is not None:
-            x = self._hair(x, chance(s.hair), generator)
+            x = self._drawn(x, self.hair_bank, chance(s.hair), generator)
+        if s.ruler and self.ruler_bank is not None:
+            x = self._drawn(x, self.ruler_bank, chance(s.ruler), generator)
+        if s.constancy:
+            light = (x**6).mean(dim=(2, 3), keepdim=True).clamp_min(1e-12) ** (1 / 6)  # (B, 3, 1, 1)
+            white = light.mean(dim=1, keepdim=True) / light
+            x = x * (1 + chance(s.constancy) * (draw(1, 1, 1) + 1) / 2 * (white - 1))
         blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
         x = x + s.sharpen * draw(1, 1, 1) * (x - blurred)
         mean = x.mean(dim=(1, 2, 3), keepdim=True)
@@ -148,11 +180,12 @@ class Augment:
         darkness = torch.sigmoid((radius - 1.35 - 0.2 * size) / (0.12 + 0.1 * softness))
         return darkness[:, None]
 
-    def _hair(self, x: Tensor, where: Tensor, generator: torch.Generator) -> Tensor:
-        assert self.hair_bank is not None
+    @staticmethod
+    def _drawn(x: Tensor, bank: Tensor, where: Tensor, generator: torch.Generator) -> Tensor:
+        """One dark drawing of the bank over each picture with ``where`` = 1."""
         batch, device = len(x), x.device
-        pick = torch.randint(len(self.hair_bank), (batch,), generator=generator, device=device)
-        alpha = self.hair_bank[pick, None].to(x.dtype) / 255  # (B, 1, H, W)
+        pick = torch.randint(len(bank), (batch,), generator=generator, device=device)
+        alpha = bank[pick, None].to(x.dtype) / 255  # (B, 1, H, W)
         shade = torch.rand(batch, 1, 1, 1, generator=generator, device=device) * 0.4
         return x * (1 - where * alpha) + where * alpha * shade
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "val_iou", "val_dice")
+COLUMNS = ("epoch", "seconds", "images", "images_per_second", "learning_rate", "train_loss", "val_iou", "val_dice")
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

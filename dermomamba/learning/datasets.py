@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -54,17 +53,20 @@ class Pair:
         """The lesion, (H, W) bool; raises DataError or ImageError."""
         return decode_mask(self.read_mask()) >= MASK_THRESHOLD
 
-    def both(self) -> tuple[np.ndarray, np.ndarray]:
+    def both(self, empty: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Photo (H, W, 3) uint8 and mask (H, W) bool of the same size.
 
+        Args:
+            empty: let a mask without a lesion pass, as ISIC's scoring does.
+
         Raises:
-            DataError: one of them is unreadable or empty, or the sizes differ; the message names the pair.
+            DataError: one of them is unreadable, the mask is empty, or the sizes differ; the message names the pair.
         """
         try:
             image, mask = self.image(), self.mask()
         except (DataError, ImageError) as error:
             raise DataError(f"{self.id}: {error}") from error
-        problem = _unfit(image.shape[:2], mask)
+        problem = _unfit(image.shape[:2], mask, empty)
         if problem:
             raise DataError(f"{self.id}: {problem}")
         return image, mask
@@ -164,10 +166,10 @@ def _problem(pair: Pair) -> str:
     return _unfit(size, mask)
 
 
-def _unfit(size: tuple[int, ...], mask: np.ndarray) -> str:
+def _unfit(size: tuple[int, ...], mask: np.ndarray, empty: bool = False) -> str:
     if mask.shape != size:
         return f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {size[1]} x {size[0]}"
-    return "" if mask.any() else "the mask is empty"
+    return "" if empty or mask.any() else "the mask is empty"
 
 
 def _upright_size(data: bytes) -> tuple[int, int]:
@@ -212,7 +214,7 @@ def decode_mask(data: bytes) -> np.ndarray:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError("it is not a picture that can be read") from error
-    grey = values if values.ndim == 2 else cv2.max(cv2.max(values[..., 0], values[..., 1]), values[..., 2])
+    grey = values if values.ndim == 2 else np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
     return grey * np.uint8(255) if grey.max() == 1 else grey
 
 
@@ -247,7 +249,8 @@ def load_uint8(
 
     Returns:
         images (n, H, W, 3) uint8 and masks (n, H, W) uint8: the share of each pixel that the lesion covers, times
-        255 (area average). A pair that turns out unreadable is left out with one warning that names it.
+        255 (area average; a mask that has this size already keeps its grey values). A pair that turns out
+        unreadable is left out with one warning that names it.
 
     Raises:
         DataError: there are pairs and not one of them can be read.
@@ -259,10 +262,11 @@ def load_uint8(
     def load(position: int) -> str:
         try:
             image, mask = items[position].both()
+            grey = decode_mask(items[position].read_mask()) if mask.shape == size else mask.astype(np.uint8) * 255
         except DataError as error:
             return str(error)
         images[position] = to_network(image, size)
-        masks[position] = to_network(mask.astype(np.uint8) * np.uint8(255), size)
+        masks[position] = to_network(grey.astype(np.uint8), size)
         return ""
 
     problems: dict[int, str] = {}
@@ -316,14 +320,38 @@ def isic2018_split(pairs: Pairs) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
         DataError: nothing is left to train on, or no validation photo is among the pairs.
     """
     chosen = read_ids("isic2018_validation")
-    banned = read_ids("isic2018_test") | read_ids("isic2018_near_test")
-    banned |= {key for key, row in pairs.index.items() if row.get("near_duplicate_of_test") == "1"}
-    clean = [pair for pair in pairs if pair.id not in banned]
-    train = tuple(pair for pair in clean if pair.id not in chosen)
-    validation = tuple(pair for pair in clean if pair.id in chosen)
+    train = isic2018_train(pairs)
+    banned = _isic2018_banned(pairs)
+    validation = tuple(pair for pair in pairs if pair.id in chosen and pair.id not in banned)
     if not train or not validation:
         raise DataError(f"{pairs.name} is not ISIC 2018 Task 1: too few of its names are in the fixed split.")
     return train, validation
+
+
+def isic2018_train(pairs: Pairs) -> tuple[Pair, ...]:
+    """The training pairs of ``isic2018_split``, also where no validation photo is among the pairs."""
+    out = _isic2018_banned(pairs) | read_ids("isic2018_validation")
+    return tuple(pair for pair in pairs if pair.id not in out)
+
+
+def _isic2018_banned(pairs: Pairs) -> frozenset[str]:
+    banned = read_ids("isic2018_test") | read_ids("isic2018_near_test")
+    return banned | {key for key, row in pairs.index.items() if row.get("near_duplicate_of_test") == "1"}
+
+
+def ham10000_train(pairs: Pairs) -> tuple[Pair, ...]:
+    """HAM10000 without any photo of the lesions of ``splits/ham10000_validation_lesions.txt``.
+
+    Args:
+        pairs: HAM10000 or a part of it, with its index (``lesion_id``).
+
+    Raises:
+        DataError: the index has no lesion ids, so that photos of one lesion could not be kept apart.
+    """
+    banned, chosen = read_ids("ham10000_validation_lesions"), read_ids("ham10000_validation")
+    if not all(pairs.index.get(pair.id, {}).get("lesion_id") for pair in pairs):
+        raise DataError(f"{pairs.name} has no index.csv with a lesion_id for each photo of HAM10000.")
+    return tuple(p for p in pairs if p.id not in chosen and pairs.index[p.id]["lesion_id"] not in banned)
 
 
 def group_split(

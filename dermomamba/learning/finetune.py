@@ -33,9 +33,10 @@ from dermomamba.learning.finetune_compare import Comparison, compare
 from dermomamba.learning.finetune_data import MEASURED_PHANTOMS, OwnPairs, prepare, rehearsal
 from dermomamba.learning.finetune_features import CachedFeatures, Photos, Samples
 from dermomamba.learning.finetune_settings import PARTS, FineTuneSettings, Learns, Progress
-from dermomamba.learning.guide_fusion import GuideFusionLoss
-from dermomamba.learning.train import Process, autocast, batches, optimizer_for, rate_at, validate
+from dermomamba.learning.optimisation import Process, autocast, batches, optimizer_for, rate_at
+from dermomamba.learning.recipe_loss import RecipeLoss
 from dermomamba.learning.training_data import hair_bank
+from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
 from dermomamba.predictor import Predictor
 from dermomamba.weights import Weights
@@ -92,7 +93,7 @@ class _Run:
         self.average = AveragedModel(self.learned, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
         self.best = copy.deepcopy(self.learned)
         self.optimizer = optimizer_for(self.learned, self.recipe)
-        self.loss = GuideFusionLoss(self.recipe.loss, self.recipe.boundary_weight)
+        self.loss = RecipeLoss(self.recipe.loss, self.recipe.boundary_weight)
         bank = hair_bank(self.recipe)
         self.augment = Augment(self.recipe.augment, None if bank is None else bank.to(device))
         self.rows: list[dict[str, Any]] = []

@@ -25,7 +25,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,6 +59,20 @@ def _distance_to(inside: Tensor) -> Tensor:
     return best.sqrt()
 
 
+def signed_distance(mask: Tensor) -> Tensor:
+    """Distance of every pixel to the nearest pixel of the other class, each image on its own.
+
+    Args:
+        mask: (B, H, W) or (B, 1, H, W); bool, or a number where the lesion is >= 0.5.
+
+    Returns:
+        Same shape, float32 in pixels: at least 1 in the skin, at most -1 in the lesion; infinite for an empty mask,
+        -infinite for a full one.
+    """
+    inside = (mask if mask.dtype == torch.bool else mask >= 0.5).reshape(-1, *mask.shape[-2:])
+    return torch.where(inside, -_distance_to(~inside), _distance_to(inside)).reshape(mask.shape)
+
+
 def boundary_map(mask: Tensor) -> Tensor:
     """Guide Fusion's boundary map ``A = 1 / (1 + d)``, each image on its own.
 
@@ -69,13 +82,13 @@ def boundary_map(mask: Tensor) -> Tensor:
     Returns:
         Same shape, float32 in (0, 1/2]: 1/2 on both sides of the border; 0 for an empty or full mask.
     """
-    inside = (mask if mask.dtype == torch.bool else mask >= 0.5).reshape(-1, *mask.shape[-2:])
-    distance = torch.where(inside, _distance_to(~inside), _distance_to(inside))
-    return (1 / (1 + distance)).reshape(mask.shape)
+    return 1 / (1 + signed_distance(mask).abs())
 
 
 def _published_boundary_map(target: Tensor) -> Tensor:
     """The published map: one distance transform over the 4-D batch, on the CPU, as scipy computes it."""
+    from scipy.ndimage import distance_transform_edt
+
     mask = target.detach().cpu().numpy()
     distance = distance_transform_edt(mask == 0) + distance_transform_edt(mask == 1)
     return torch.from_numpy((1 / (1 + distance)).astype(np.float32)).to(target.device)
@@ -93,6 +106,8 @@ def guide_fusion_loss(
     mode: Mode = "guided",
     boundary_weight: float = 4.0,
     per_image: bool = False,
+    distance: Tensor | None = None,
+    image_weight: Tensor | None = None,
 ) -> Tensor:
     """Guide Fusion Loss; the formulas stand at the top of this file.
 
@@ -102,6 +117,8 @@ def guide_fusion_loss(
         mode: "guided", or "published" to reproduce the published arithmetic.
         boundary_weight: lambda of the guided mode: a border pixel counts 1 + lambda / 2 times in the BCE.
         per_image: in the published mode, take distances within each image instead of over the batch.
+        distance: ``signed_distance(target)`` where it is known already (guided mode).
+        image_weight: (B,) >= 0, how much each image counts in the mean over images (guided mode), or None.
 
     Returns:
         Scalar float32 >= 0, finite for empty and full masks.
@@ -123,14 +140,21 @@ def guide_fusion_loss(
         raise ValueError(f"mode is 'guided' or 'published', not {mode!r}")
     pixels = (1, 2, 3)
     with torch.no_grad():
-        attention = boundary_map(target)
+        attention = boundary_map(target) if distance is None else 1 / (1 + distance.abs())
         weight = 1 + boundary_weight * attention
     p = torch.sigmoid(logits)
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     bce = (weight * bce).sum(pixels) / weight.sum(pixels)  # (B,)
     dice = _dice_loss(p, target, 1.0, pixels)
     edge = _dice_loss(p, target, 1.0, pixels, attention)
-    return (bce + dice + edge).mean()
+    return mean_over_images(bce + dice + edge, image_weight)
+
+
+def mean_over_images(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean of (B,), or the weighted mean; 0 when all weights are 0."""
+    if weight is None:
+        return values.mean()
+    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
 class GuideFusionLoss(nn.Module):

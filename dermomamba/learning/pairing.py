@@ -4,7 +4,8 @@ Layouts read (folder names in any case, at any depth):
 - ISIC challenges (challenge.isic-archive.com/data): ``..._Input`` or ``..._Data`` beside ``..._GroundTruth``, with
   ``ISIC_x.jpg`` and ``ISIC_x_segmentation.png``;
 - PH2 (Mendonca et al. 2013): ``IMDx/IMDx_Dermoscopic_Image/IMDx.bmp`` and ``IMDx/IMDx_lesion/IMDx_lesion.bmp``;
-- ``images/`` beside ``masks/``, any picture types;
+- ``images/`` (or ``img/``) beside ``masks/`` (or ``labels/``, ``gt/``, ``ground_truth/``, ``segmentations/``), any
+  picture types;
 - photos and ``<name>_segmentation`` (or ``_mask``) files in one folder, or in two folders of any name.
 """
 
@@ -19,8 +20,9 @@ LAYOUTS = (
     "images/ and masks/ with the same names, ISIC names (ISIC_x.jpg and ISIC_x_segmentation.png), "
     "or PH2's folders (IMDx_Dermoscopic_Image and IMDx_lesion)"
 )
-_IMAGE_FOLDERS, _IMAGE_ENDS = ("images", "image"), ("_dermoscopic_image", "_input", "_data")
-_MASK_FOLDERS, _MASK_ENDS = ("masks", "mask"), ("_lesion", "_groundtruth")
+_IMAGE_FOLDERS, _IMAGE_ENDS = ("images", "image", "img", "imgs"), ("_dermoscopic_image", "_input", "_data")
+_MASK_FOLDERS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "segmentations")
+_MASK_ENDS = ("_lesion", "_groundtruth")
 _SUFFIXES = ("_segmentation", "_mask", "_lesion")
 _IGNORED_ENDS = ("_roi", "_superpixels")
 

@@ -23,15 +23,29 @@ class Source:
     Attributes:
         path: folder or ZIP, relative to the ``--data`` folder.
         split: "isic2018" uses the fixed validation list of this project and leaves out near-duplicates of the
-            test part; "train" uses all pairs for training; a number in (0, 1) holds that share out.
+            test part; "isic2018_train" takes its training part alone, for a second source of the same photos;
+            "ham10000" leaves out the lesions of the fixed list of this project, and holds nothing out;
+            "train" uses all pairs for training; a number in (0, 1) holds that share out.
         group: column of ``index.csv`` whose values must not be split (photos of one lesion), with a number.
         limit: use only that many training pairs, drawn with the seed.
+        share: of the images of an epoch, relative to the other sources' shares; all sources have one or none has.
+            Without shares an epoch is one pass over all pairs.
+        least_agreement: leave out pairs whose ``agreement`` in ``index.csv`` is below this (doubtful masks).
+        weigh_by: column of ``index.csv`` in [0, 1] whose value is the image's weight in the loss, or None.
+        size: (height, width) at which the pictures are kept, when they are larger than the network's input.
+        window: (least, most) height of a random crop as a share of the picture's height; its width follows from the
+            network's aspect, for pictures with square pixels. Without it the whole picture is squeezed.
     """
 
     path: str
-    split: Literal["isic2018", "train"] | float = "train"
+    split: Literal["isic2018", "isic2018_train", "ham10000", "train"] | float = "train"
     group: str | None = None
     limit: int | None = None
+    share: float | None = None
+    least_agreement: float | None = None
+    weigh_by: str | None = None
+    size: tuple[int, int] | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,15 +65,19 @@ class Recipe:
         warmup: share of the run in which the rate rises linearly.
         weight_decay: not applied to norms, biases, A_logs, Ds and other vectors.
         clip: largest norm of the gradient.
-        ema: decay of the averaged weights that are validated and kept.
-        loss: "guided" or "published".
+        ema: decay of the averaged weights that are validated and kept; in the beginning it is lower, so that the
+            average forgets the initial values: min(ema, (1 + t) / (10 + t)) at step t.
+        loss: "guided", "published", or "plain" (BCE and Dice without the boundary map).
         boundary_weight: lambda of the guided loss.
+        lovasz_weight: of the Lovasz hinge beside the guided loss (``overlap_losses``).
+        surface_weight: of the boundary loss beside the guided loss.
         precision: "bf16" or "fp32".
         validate_every: epochs between validations.
         seed: of initial values, order and augmentation.
         start_from: weights to begin with (name or path), or None.
         compile: torch.compile the training step.
-        hair_bank: how many hair drawings to prepare.
+        epoch_images: images of an epoch; None for one pass over all pairs.
+        hair_bank: how many drawings of hair, and of rulers, to prepare.
         augment: how strongly images are varied.
     """
 
@@ -76,13 +94,16 @@ class Recipe:
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.999
-    loss: Literal["guided", "published"] = "guided"
+    loss: Literal["guided", "plain", "published"] = "guided"
     boundary_weight: float = 4.0
+    lovasz_weight: float = 0.0
+    surface_weight: float = 0.0
     precision: Literal["bf16", "fp32"] = "bf16"
     validate_every: int = 5
     seed: int = 1
     start_from: str | None = None
     compile: bool = False
+    epoch_images: int | None = None
     hair_bank: int = 64
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -98,6 +119,7 @@ def _build(cls: type, values: Any, where: str) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise DataError(f"{where} has no setting '{unknown[0]}'. Known are: {', '.join(sorted(known))}.")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return cls(**values)
     except TypeError as error:
@@ -132,6 +154,6 @@ def read_recipe(path: str | os.PathLike[str], changes: dict[str, Any] | None = N
     values["augment"] = _build(AugmentSettings, values.get("augment") or {}, f"{where}, part 'augment',")
     sources = values.get("sources") or []
     values["sources"] = tuple(_build(Source, s, f"{where}, part 'sources',") for s in sources)
-    if "image_size" in values:
-        values["image_size"] = tuple(values["image_size"])
+    if len({source.share is None for source in values["sources"]}) > 1:
+        raise DataError(f"{where} gives some sources a share and others none. Give each one, or none.")
     return _build(Recipe, values, where)

@@ -8,18 +8,15 @@ IoU on the validation images; test images are never looked at.
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import all_reduce, destroy_process_group, init_process_group, is_initialized
+from torch.distributed import all_reduce, destroy_process_group
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -27,11 +24,21 @@ from tqdm import tqdm
 from dermomamba import weights
 from dermomamba.errors import DataError
 from dermomamba.learning import curve
-from dermomamba.learning.augment import Augment, to_float
+from dermomamba.learning.augment import Augment
 from dermomamba.learning.checkpoint import load_state, save_state
-from dermomamba.learning.guide_fusion import GuideFusionLoss
+from dermomamba.learning.optimisation import (
+    Process,
+    autocast,
+    average_decay,
+    optimizer_for,
+    rate_at,
+    shared_out,
+)
+from dermomamba.learning.pixels import TrainingData
 from dermomamba.learning.recipe import Recipe
-from dermomamba.learning.training_data import TrainingData
+from dermomamba.learning.recipe_loss import RecipeLoss
+from dermomamba.learning.sampling import counts, epoch_order
+from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
 from dermomamba.scan import backend_for
 
@@ -51,91 +58,6 @@ class Outcome:
     rows: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Process:
-    """This process among those of ``torchrun``; alone when it was started directly."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @classmethod
-    def join(cls, device: str) -> Process:
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cuda" and world > 1:
-            device = f"cuda:{os.environ['LOCAL_RANK']}"
-        chosen = torch.device(device)
-        if chosen.index is not None:
-            torch.cuda.set_device(chosen)
-        if world > 1 and not is_initialized():
-            init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-        return cls(rank, world, chosen)
-
-
-def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; vectors (norms, biases, Ds) and A_logs are not decayed (Gu and Dao 2023)."""
-    decay: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        matrix = parameter.ndim >= 2 and not name.endswith(("A_logs", "dt_projs_bias"))
-        (decay if matrix else plain).append(parameter)
-    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=next(network.parameters()).is_cuda)
-
-
-def rate_at(done: float, recipe: Recipe) -> float:
-    """Learning rate after the share ``done`` of the run: linear warm-up, then half a cosine."""
-    if done < recipe.warmup:
-        return recipe.learning_rate * (done + 1e-3) / (recipe.warmup + 1e-3)
-    fall = (min(done, 1.0) - recipe.warmup) / (1 - recipe.warmup)
-    return recipe.learning_rate * (recipe.final_rate + (1 - recipe.final_rate) * (1 + math.cos(math.pi * fall)) / 2)
-
-
-def batches(n: int, epoch: int, recipe: Recipe, process: Process) -> Iterator[Tensor]:
-    """This process's share of each batch of one epoch, as indices; the order depends on seed and epoch only."""
-    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-    size = min(recipe.batch_size, n)
-    order = torch.randperm(n, generator=generator)[: n - n % size]
-    for batch in order.split(size):
-        yield batch[process.rank :: process.world].to(process.device)
-
-
-def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where the recipe asks for it and the device gains from it."""
-    if recipe.precision == "bf16" and device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    return nullcontext()
-
-
-@torch.no_grad()
-def validate(network: nn.Module, images: Tensor, masks: Tensor, batch_size: int = 32) -> tuple[float, float]:
-    """Macro IoU and Dice at the network's own size and probability 0.5; an empty pair counts 1 (ISIC).
-
-    Args:
-        network: in evaluation mode.
-        images: (n, H, W, 3) uint8.
-        masks: (n, H, W) uint8 in 0..255.
-        batch_size: images at once.
-
-    Returns:
-        Mean IoU and mean Dice over the images.
-    """
-    overlaps, sums = [], []
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        x, t = to_float(images[part], masks[part])
-        predicted, truth = network(x) >= 0, t >= 0.5
-        overlaps.append((predicted & truth).sum(dim=(1, 2, 3)))
-        sums.append(predicted.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3)))
-    overlap, total = torch.cat(overlaps).double(), torch.cat(sums).double()
-    empty = total == 0
-    iou = torch.where(empty, 1.0, overlap / (total - overlap).clamp_min(1))
-    dice = torch.where(empty, 1.0, 2 * overlap / total.clamp_min(1))
-    return iou.mean().item(), dice.mean().item()
-
-
 class Trainer:
     """One run of a recipe on loaded data.
 
@@ -144,24 +66,43 @@ class Trainer:
         data: uint8 pairs.
         folder: where curve, state and weights go.
         device: "auto", "cpu", "cuda" or a torch device string.
+        network: to train instead of a new DermoMamba, for comparisons; its average is in ``best_state`` afterwards,
+            and no weights file is written for it.
+        on_row: called with each new row of the curve.
+        light: keep curve and weights only: no picture and no state to resume from, for experiments.
     """
 
-    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path, device: str = "auto") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        folder: Path,
+        device: str = "auto",
+        network: nn.Module | None = None,
+        on_row: Callable[[dict[str, Any]], None] | None = None,
+        light: bool = False,
+    ) -> None:
         self.recipe, self.folder, self.process = recipe, folder, Process.join(device)
-        if len(data.images) < 2 or not len(data.val_images):
+        self.on_row, self.light = on_row, light
+        if len(data) < 2 or not len(data.val_images):
             raise DataError("Training needs at least two pairs to learn from and one held out for validation.")
         device_ = self.process.device
         self.data = data.to(device_)
         torch.manual_seed(recipe.seed)
         torch.backends.cudnn.benchmark = True
         self.start = weights.load(recipe.start_from) if recipe.start_from else None
-        network = self.start.network().train() if self.start else DermoMamba(recipe.image_size)
+        self.own = network is None
+        self.best_state: dict[str, Tensor] = {}
+        if network is None:
+            network = self.start.network().train() if self.start else DermoMamba(recipe.image_size)
         memory_format = torch.channels_last if device_.type == "cuda" else torch.contiguous_format
         self.network = network.to(device_, memory_format=memory_format)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(0.0), use_buffers=True)
         self.optimizer = optimizer_for(self.network, recipe)
-        self.loss = GuideFusionLoss(recipe.loss, recipe.boundary_weight)
-        self.augment = Augment(recipe.augment, self.data.hair_bank)
+        self.loss = RecipeLoss(recipe.loss, recipe.boundary_weight, recipe.lovasz_weight, recipe.surface_weight)
+        self.augment = Augment(recipe.augment, self.data.hair_bank, self.data.ruler_bank)
+        self.sizes = [len(pool) for pool in data.pools]
+        self.counts = counts(self.sizes, [pool.share for pool in data.pools], recipe.epoch_images)
         step: nn.Module = self.network
         if self.process.world > 1:
             ids = [device_.index] if device_.type == "cuda" else None
@@ -184,9 +125,10 @@ class Trainer:
         rows: list[dict[str, Any]] = progress["rows"] if progress else []
         first = rows[-1]["epoch"] if rows else 0
         started = time.perf_counter() - (rows[-1]["seconds"] if rows else 0)
-        n = len(self.data.images)
+        n = sum(self.counts)
         steps = max(1, n // min(recipe.batch_size, n))
-        bar = tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=not main)
+        seen = first * steps * min(recipe.batch_size, n)
+        bar = tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=not main or self.light)
         done = 0.0
         for epoch in range(first, recipe.epochs):
             generator = torch.Generator(self.process.device)
@@ -194,12 +136,14 @@ class Trainer:
             self.network.train()
             total = torch.zeros((), device=self.process.device)
             before = time.perf_counter()
-            for index, batch in enumerate(batches(n, epoch, recipe, self.process)):
+            order = epoch_order(self.sizes, self.counts, epoch, recipe.seed)
+            for index, batch in enumerate(shared_out(order, recipe, self.process)):
                 done = (epoch + index / steps) / recipe.epochs
                 if recipe.minutes:
                     done = max(done, (time.perf_counter() - started) / 60 / recipe.minutes)
                 total += self.train_step(batch, done, generator)
                 bar.update()
+            seen += steps * min(recipe.batch_size, n)
             speed = steps * min(recipe.batch_size, n) / (self._synchronised() - before)
             last = epoch + 1 == recipe.epochs or done >= 1
             if (epoch + 1) % recipe.validate_every == 0 or last:
@@ -208,6 +152,7 @@ class Trainer:
                     {
                         "epoch": epoch + 1,
                         "seconds": round(time.perf_counter() - started, 1),
+                        "images": seen,
                         "images_per_second": round(speed, 1),
                         "learning_rate": rate_at(done, recipe),
                         "train_loss": total.item() / steps,
@@ -218,6 +163,8 @@ class Trainer:
                 bar.set_postfix(loss=f"{rows[-1]['train_loss']:.3f}", val_iou=f"{iou:.4f}", speed=f"{speed:.0f}/s")
                 if main:
                     self._keep(rows, modules, note or {})
+                    if self.on_row is not None:
+                        self.on_row(rows[-1])
             if last:
                 break
         bar.close()
@@ -227,22 +174,44 @@ class Trainer:
         return Outcome(self.weights_path, best, rows)
 
     def train_step(self, batch: Tensor, done: float, generator: torch.Generator) -> Tensor:
-        """One step on the pairs with these indices; returns the loss, detached, without waiting for it."""
+        """One step on the pairs of these numbers (on the CPU); returns the loss, detached, without waiting for it."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(done, recipe)
-        x, t = self.augment(self.data.images[batch], self.data.masks[batch], generator)
+        x, t, weight = self._varied(batch, generator)
         if self.process.device.type == "cuda":
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(recipe, self.process.device):
             logits = self.step(x)
-        loss = self.loss(logits, t)
+        loss = self.loss(logits, t, weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
+        decay = average_decay(int(self.average.n_averaged), recipe.ema)
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(self.network)
         return loss.detach()
+
+    def _varied(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Augmented images (B, 3, H, W), masks (B, 1, H, W) and the images' weights (B,), pool by pool."""
+        device = self.process.device
+        images, masks, weights_ = [], [], []
+        weighted = any(pool.weight is not None for pool in self.data.pools)
+        first = 0
+        for pool in self.data.pools:
+            chosen = batch[(batch >= first) & (batch < first + len(pool))] - first
+            first += len(pool)
+            if not len(chosen):
+                continue
+            chosen = chosen.to(device)
+            size = self.recipe.image_size
+            x, t = self.augment(pool.images[chosen], pool.masks[chosen], generator, size, pool.window)
+            images.append(x)
+            masks.append(t)
+            if weighted:
+                weights_.append(torch.ones(len(x), device=device) if pool.weight is None else pool.weight[chosen])
+        return torch.cat(images), torch.cat(masks), torch.cat(weights_) if weighted else None
 
     @property
     def weights_path(self) -> Path:
@@ -269,16 +238,23 @@ class Trainer:
 
     def _keep(self, rows: list[dict[str, Any]], modules: dict[str, nn.Module], note: dict[str, Any]) -> None:
         """Curve, state, and the weights when they are the best so far."""
+        best = all(row["val_iou"] < rows[-1]["val_iou"] for row in rows[:-1])
+        if best:
+            self.best_state = {name: t.detach().clone() for name, t in self.average.module.state_dict().items()}
+        if not self.own:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         curve.write_csv(self.folder / "curve.csv", rows)
-        curve.plot(self.folder / "curve.png", rows, self.recipe.name)
-        if all(row["val_iou"] < rows[-1]["val_iou"] for row in rows[:-1]):
+        if not self.light:
+            curve.plot(self.folder / "curve.png", rows, self.recipe.name)
+        if best:
             weights.save(self.weights_path, self.average.module.state_dict(), self.card(rows, note))
         else:  # the curve in the card goes on
             path = self.weights_path.with_suffix(".json")
             card = json.loads(path.read_text(encoding="utf-8")) | {"curve": rows}
             path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        save_state(self.folder, modules, self.optimizer, {"rows": rows})
+        if not self.light:
+            save_state(self.folder, modules, self.optimizer, {"rows": rows})
 
     def _ancestor(self) -> dict[str, Any] | None:
         """The weights that this run began with, with how they came about."""

@@ -52,12 +52,11 @@ class _Tally:
     def __init__(self) -> None:
         self.paper = self.macs = self.scan_ops = self.scan_states = 0
 
-    def attach(self, network: nn.Module) -> None:
+    def attach(self, network: nn.Module) -> list[Any]:
         kinds: dict[type, Any] = {nn.Conv2d: self.conv, nn.Linear: self.linear, SS2D: self.scan}
+        kinds[nn.ConvTranspose2d] = self.transposed
         kinds |= {DecoderStage: self.upsample} | dict.fromkeys(NORM_OPS, self.norm)
-        for module in network.modules():
-            if type(module) in kinds:
-                module.register_forward_hook(kinds[type(module)])
+        return [m.register_forward_hook(kinds[type(m)]) for m in network.modules() if type(m) in kinds]
 
     def add(self, count: int, in_paper: bool = True) -> None:
         self.macs += count
@@ -66,6 +65,10 @@ class _Tally:
     def conv(self, module: nn.Conv2d, _: Any, output: Tensor) -> None:
         taps = module.kernel_size[0] * module.kernel_size[1] * module.in_channels // module.groups
         self.add(output.numel() * taps, in_paper=not isinstance(module.padding, str))
+
+    def transposed(self, module: nn.ConvTranspose2d, inputs: tuple[Tensor], _: Tensor) -> None:
+        taps = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        self.add(inputs[0].numel() * taps)
 
     def linear(self, module: nn.Linear, _: Any, output: Tensor) -> None:
         self.add(output.numel() * module.in_features)
@@ -94,10 +97,21 @@ def count(image_size: tuple[int, int] = IMAGE_SIZE) -> Cost:
     Returns:
         The counts for one image.
     """
-    network = DermoMamba(image_size).eval()
+    return count_network(DermoMamba(image_size), image_size)
+
+
+def count_network(network: nn.Module, image_size: tuple[int, int] = IMAGE_SIZE) -> Cost:
+    """The same for any network of convolutions, linear layers, norms and SS2D; attention's products are not counted.
+
+    Args:
+        network: on the CPU; it is left in evaluation mode, with hooks taken off again.
+        image_size: (height, width) of its input of three channels.
+    """
     tally = _Tally()
-    tally.attach(network)
+    handles = tally.attach(network.eval())
     with torch.inference_mode():
         network(torch.zeros(1, 3, *image_size))
+    for handle in handles:
+        handle.remove()
     parameters = sum(p.numel() for p in network.parameters())
     return Cost(parameters, tally.paper, tally.macs, tally.scan_ops, tally.scan_states)

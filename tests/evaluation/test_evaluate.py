@@ -66,6 +66,26 @@ def test_a_perfect_predictor_scores_one_everywhere(tmp_path: Path) -> None:
     assert result["calibration"]["ece"]["mean"] == pytest.approx(0.1, abs=0.001)
 
 
+def test_an_empty_mask_counts_as_isic_scores_it(tmp_path: Path) -> None:
+    """Nothing in the truth: 1 where nothing is outlined, 0 where something is, and no distance to nothing."""
+    path = write_set(tmp_path / "set.zip", count=2)
+    nothing = np.zeros((96, 128), np.uint8)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("images/none.png", png(np.dstack([nothing] * 3)))
+        archive.writestr("masks/none.png", png(nothing))
+        archive.writestr("images/wrong.png", png(np.dstack([truth_of(1) * np.uint8(200), nothing, nothing])))
+        archive.writestr("masks/wrong.png", png(nothing))
+    result = evaluate.evaluate(perfect, read_pairs(path, check=False))
+    rows = {row["id"]: row for row in result["images"]}
+    assert result["n"] == 4
+    assert {rows["none"][name] for name in ("dice", "iou", "threshold_jaccard", "sensitivity", "nsd")} == {1.0}
+    assert (rows["wrong"]["dice"], rows["wrong"]["sensitivity"], rows["wrong"]["precision"]) == (0.0, 1.0, 0.0)
+    assert rows["wrong"]["hd95"] is None
+    assert result["metrics"]["hd95"]["n"] == 3
+    assert result["metrics"]["dice"]["mean"] == pytest.approx(0.75)
+    assert result["calibration"]["ece"]["n"] == 2
+
+
 def test_the_rows_give_the_means_and_agree_with_their_counts(tmp_path: Path) -> None:
     result = evaluate.evaluate(shifted, read_pairs(write_set(tmp_path / "set.zip")))
     rows = result["images"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -91,3 +92,57 @@ def test_hair_is_darker_only_where_it_is_drawn() -> None:
     before = to_float(images, masks)[0]
     assert (x[..., 5] < before[..., 5]).all()
     torch.testing.assert_close(x[..., 7:], before[..., 7:], atol=1e-5, rtol=0)
+
+
+def test_a_window_has_the_aspect_of_the_output_and_the_area_of_its_share() -> None:
+    """In a square picture, a crop of half its height covers 1/2 x 2/3 of it and keeps a disc round."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    disc = (((x - 47.5) ** 2 + (y - 47.5) ** 2) < 10**2).to(torch.uint8) * 255
+    masks = disc.expand(32, -1, -1).contiguous()
+    images = masks[..., None].expand(-1, -1, -1, 3).contiguous()
+    _, t = Augment(NOTHING)(images, masks, generator(1), size=(48, 64), window=(0.5, 0.5))
+    assert t.shape == (32, 1, 48, 64)
+    inside = (t[:, 0] >= 0.5).float()
+    whole = inside[inside.sum((1, 2)) >= inside.sum((1, 2)).max() - 4]  # those that the crop did not cut
+    assert len(whole) > 4
+    assert whole.sum((1, 2)).mean().item() == pytest.approx(math.pi * 10**2, rel=0.03)  # 48 px for half of 96: no zoom
+    rows, columns = (whole.any(dim=d).sum(1).float().mean().item() for d in (2, 1))
+    assert rows == pytest.approx(columns, abs=0.6)
+    places = {tuple(m.nonzero().float().mean(0).round().tolist()) for m in whole}
+    assert len(places) > 3
+
+
+def test_a_window_never_leaves_the_picture() -> None:
+    masks = torch.full((16, 32, 32), 255, dtype=torch.uint8)
+    masks[:, :1], masks[:, -1:] = 0, 0
+    images = masks[..., None].expand(-1, -1, -1, 3).contiguous()
+    _, t = Augment(NOTHING)(images, masks, generator(2), size=(24, 32), window=(0.75, 1.0))
+    # the widest crop of this aspect is 3/4 of the height: a frame row may show at one end only
+    top, bottom = t[:, 0, 0].mean(1) < 0.9, t[:, 0, -1].mean(1) < 0.9
+    assert not (top & bottom).any()
+
+
+def test_constancy_moves_the_light_towards_white_and_leaves_white_light_alone() -> None:
+    images = torch.empty(16, 8, 8, 3, dtype=torch.uint8)
+    images[..., 0], images[..., 1], images[..., 2] = 180, 120, 90
+    masks = torch.zeros(16, 8, 8, dtype=torch.uint8)
+    x, _ = Augment(dataclasses.replace(NOTHING, constancy=1.0))(images, masks, generator(3))
+    before = images[:, 0, 0].float() / 255
+    share = (before[:, 0] - x[:, 0, 0, 0]) / (before[:, 0] - before.mean(1))  # 0 unmoved, 1 white
+    assert share.min() >= -1e-4
+    assert share.max() <= 1 + 1e-4
+    assert share.std() > 0.1
+    gray = torch.full((4, 8, 8, 3), 100, dtype=torch.uint8)
+    x, _ = Augment(dataclasses.replace(NOTHING, constancy=1.0))(gray, masks[:4], generator(4))
+    torch.testing.assert_close(x, torch.full_like(x, 100 / 255), atol=1e-5, rtol=0)
+
+
+def test_a_ruler_is_drawn_from_its_own_bank() -> None:
+    images, masks = pair(2)
+    ruler = torch.zeros(1, 48, 64, dtype=torch.uint8)
+    ruler[0, 3] = 255
+    x, t = Augment(dataclasses.replace(NOTHING, ruler=1.0), None, ruler)(images, masks, generator(1))
+    before, unmoved = to_float(images, masks)
+    assert (x[:, :, 3] < before[:, :, 3]).all()
+    torch.testing.assert_close(x[:, :, 5:], before[:, :, 5:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(t, unmoved, atol=1e-5, rtol=0)

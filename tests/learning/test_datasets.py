@@ -67,6 +67,8 @@ LAYOUTS = {
         "images/a.webp": encoded(a_photo(), "webp", lossless=True),
         "masks/a.png": png_mask(),
     },
+    "img and gt": {"img/a.webp": encoded(a_photo(), "webp", lossless=True), "gt/a.png": png_mask()},
+    "images and labels": {"images/a.webp": encoded(a_photo(), "webp", lossless=True), "labels/a.png": png_mask()},
     "images and masks, suffixed, inside a folder": {
         "set/Images/a.jpg": encoded(a_photo(), "jpg"),
         "set/Masks/a_segmentation.png": png_mask(),

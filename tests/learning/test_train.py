@@ -18,9 +18,12 @@ import torch
 from dermomamba import weights
 from dermomamba.errors import DataError
 from dermomamba.learning.augment import AugmentSettings
+from dermomamba.learning.optimisation import Process, average_decay, batches, optimizer_for, rate_at
+from dermomamba.learning.pixels import Pool, TrainingData
 from dermomamba.learning.recipe import Recipe, Source, read_recipe
-from dermomamba.learning.train import Trainer, batches, optimizer_for, rate_at, validate
-from dermomamba.learning.training_data import TrainingData, load
+from dermomamba.learning.train import Trainer
+from dermomamba.learning.training_data import load
+from dermomamba.learning.validation import per_image, validate
 from dermomamba.network import DermoMamba
 from dermomamba.phantom import phantom, random_spec
 
@@ -49,7 +52,8 @@ def stack(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
-    return TrainingData(*stack(8, 0), *stack(3, 1), description=[{"source": "phantoms", "train": 8, "validation": 3}])
+    description = [{"source": "phantoms", "train": 8, "validation": 3}]
+    return TrainingData((Pool(*stack(8, 0)),), *stack(3, 1), description=description)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_a_minute_budget_ends_the_run(data: TrainingData, tmp_path: Path) -> Non
 
 
 def test_too_little_data_is_said(data: TrainingData, tmp_path: Path) -> None:
-    nothing = TrainingData(data.images, data.masks, data.val_images[:0], data.val_masks[:0])
+    nothing = dataclasses.replace(data, val_images=data.val_images[:0], val_masks=data.val_masks[:0])
     with pytest.raises(DataError, match="held out for validation"):
         Trainer(TINY, nothing, tmp_path, "cpu")
 
@@ -150,8 +154,6 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 def test_batches_are_shared_out_without_overlap() -> None:
-    from dermomamba.learning.train import Process
-
     cpu = torch.device("cpu")
     both = [list(batches(10, 3, TINY, Process(rank, 2, cpu))) for rank in (0, 1)]
     alone = list(batches(10, 3, TINY, Process(0, 1, cpu)))
@@ -192,7 +194,7 @@ def test_a_recipe_runs_from_a_folder_of_pairs(tmp_path: Path) -> None:
     phantom_folder(tmp_path, 4)
     recipe = dataclasses.replace(TINY, sources=(Source("data", split=0.25),), hair_bank=2, augment=AugmentSettings())
     data = load(recipe, tmp_path)
-    assert (len(data.images), len(data.val_images)) == (3, 1)
+    assert (len(data), len(data.val_images)) == (3, 1)
     assert data.hair_bank.shape == (2, 32, 64)
     assert json.dumps(data.description)
     with pytest.raises(DataError):
@@ -226,3 +228,39 @@ def test_torchrun_trains_on_two_processes(tmp_path: Path) -> None:
     assert loaded.card["trained_on"]["processes"] == 2
     assert len(loaded.card["curve"]) == 2
     assert done.stdout.count("best at epoch") == 1
+
+
+def test_the_average_forgets_the_initial_values_first() -> None:
+    """(1 + t) / (10 + t) until the recipe's decay: after 90 steps the beginning weighs under 1e-6, not 0.99^90."""
+    decays = [average_decay(step, 0.99) for step in range(2000)]
+    assert decays == sorted(decays)
+    assert decays[0] == pytest.approx(0.1)
+    assert decays[-1] == 0.99
+    assert np.prod(decays[:90]) < 1e-6 < 0.99**90
+
+
+def test_flips_are_averaged_upright() -> None:
+    class Half(torch.nn.Module):
+        """Sure of the left half only; mirrored it is as sure of the right half."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = torch.full((len(x), 1, *x.shape[-2:]), -1.0)
+            z[..., : x.shape[-1] // 2] = 5.0
+            return z
+
+    images, masks = torch.zeros(1, 4, 8, 3, dtype=torch.uint8), torch.full((1, 4, 8), 255, dtype=torch.uint8)
+    assert per_image(Half(), images, masks)[0].item() == 0.5
+    assert per_image(Half(), images, masks, flips=True)[0].item() == 1.0  # (sigmoid(5) + sigmoid(-1)) / 2 > 0.5
+
+
+def test_sources_of_several_sizes_and_weights_make_one_batch(data: TrainingData, tmp_path: Path) -> None:
+    images, masks = stack(4, 3)
+    large = images.repeat_interleave(2, 1), masks.repeat_interleave(2, 1)
+    pools = (data.pools[0], Pool(*large, window=(0.4, 0.6), weight=torch.tensor([0.0, 1, 1, 1])))
+    trainer = Trainer(TINY, dataclasses.replace(data, pools=pools), tmp_path, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    x, t, weight = trainer._varied(torch.tensor([0, 8, 3, 9]), generator)
+    assert x.shape == (4, 3, 32, 64)
+    assert t.shape == (4, 1, 32, 64)
+    assert weight.tolist() == [1, 1, 0, 1]
+    assert torch.isfinite(trainer.train_step(torch.tensor([0, 8, 3, 9]), 0.5, generator))
