@@ -21,55 +21,12 @@ from dermomamba.ui import text_finetune as words
 from dermomamba.ui import views
 from dermomamba.ui.correct_box import CorrectBox
 from dermomamba.ui.engine import Engine, OwnWeights
+from dermomamba.ui.finetune_layout import Inputs, Outputs
 from dermomamba.ui.finetune_session import Session, Sessions
-from dermomamba.ui.parts import Download, Picture, forget
+from dermomamba.ui.parts import forget
 
 LOG = logging.getLogger(__name__)
 Updates = dict[Any, Any]
-
-
-@dataclass
-class Inputs:
-    """The left column: files, what learns, how long, own weights."""
-
-    files: gr.File
-    begin: gr.HTML
-    start: gr.Button
-    stop: gr.Button
-    learns: gr.Radio
-    epochs: gr.Number
-    minutes: gr.Number
-    rate: gr.Number
-    held_out: gr.Slider
-    weights: gr.File
-    told: gr.HTML
-
-
-@dataclass
-class Outputs:
-    """The right column: the run, the comparison, the collection."""
-
-    status: gr.HTML
-    live: gr.Column
-    loss: gr.LinePlot
-    dice: gr.LinePlot
-    preview: Picture
-    result: gr.Column
-    verdict: gr.HTML
-    use: gr.Button
-    download: gr.Button
-    file: Download
-    table: gr.HTML
-    compared: gr.Gallery
-    count: gr.HTML
-    tidy: gr.Row
-    remove: gr.Button
-    clear: gr.Button
-    problems: gr.HTML
-    pairs: gr.Gallery
-    timer: gr.Timer
-    seen: gr.State
-    chosen: gr.State
 
 
 @dataclass

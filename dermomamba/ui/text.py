@@ -278,6 +278,7 @@ from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860")
 mask, overlay, numbers = client.predict(handle_file("photo.jpg"), api_name="/segment")
 numbers = client.predict(handle_file("photo.jpg"), 0.05, api_name="/measure")
+weights, judged = client.predict([handle_file("pairs.zip")], api_name="/finetune")
 ```
 """
 API_SEGMENT = "Outline one photo: mask PNG, overlay PNG, and all numbers as JSON. " + NOT_A_DEVICE
