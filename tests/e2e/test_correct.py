@@ -22,6 +22,11 @@ from dermomamba.phantom import PhantomSpec, phantom
 pytestmark = pytest.mark.e2e
 
 FORBIDDEN = re.compile(r"benign|malignant|melanoma|\brisk\b|diagnosis|AI-powered", re.IGNORECASE)
+FEW_FRAMES = """(() => {
+  const next = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (draw) => window.setTimeout(() => next(draw), 200);
+  window.cancelAnimationFrame = window.clearTimeout;
+})();"""  # the canvas redraws all the time, and software WebGL would leave nothing of the processor to the page
 PATIENCE = 300_000  # ms; WebGL in software on a busy machine
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +71,7 @@ def opened(webgl_browser, url: str):
         )
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(FEW_FRAMES)
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)

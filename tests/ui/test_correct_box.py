@@ -19,7 +19,8 @@ from dermomamba.errors import WeightsError
 from dermomamba.ui import text_correct as words
 from dermomamba.ui import tray as tray_module
 from dermomamba.ui.canvas import Canvas, content, mask_of, place, version_of
-from dermomamba.ui.correct_box import CHANGES, SIZES, CorrectBox
+from dermomamba.ui.correct_box import SIZES, CorrectBox
+from dermomamba.ui.correct_wire import CHANGES
 from dermomamba.ui.desk import Desk
 from dermomamba.ui.tray import Tray
 
@@ -196,7 +197,8 @@ def test_brush_sizes_step_and_stay_in_range(box) -> None:
     assert box.on_size(-1, 18)[box.size] == 12
     assert box.on_size(-1, SIZES[0])[box.size] == SIZES[0]
     assert box.on_size(1, SIZES[-1])[box.size] == SIZES[-1]
-    assert box.on_size(0, 33)[box.canvas]["brush"].default_size == 33
+    sized = box.on_brush(33)[box.canvas]
+    assert (sized["brush"].default_size, sized["eraser"].default_size) == (33, 33)
 
 
 def test_weights_that_fail_are_said_and_leave_nothing_open(drawn, tmp_path) -> None:
