@@ -20,8 +20,9 @@ from dermomamba.errors import DataError
 from dermomamba.postprocess import clean_mask
 
 Point = tuple[float, float]
-CANVAS = (864, 1152)
-"""(h, w) of the canvas, px: just under a megapixel; on larger ones the browser's editor lags by one stroke."""
+CANVAS = (648, 864)
+"""(h, w) of the canvas, px: about its size on a screen, three times the network's lines; from some megapixels on the
+browser's editor hands over its strokes one action late, and every stroke sends the canvas."""
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: Gradio hashes what a session holds

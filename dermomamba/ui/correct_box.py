@@ -1,8 +1,8 @@
 """The box in which a person corrects the network's outlines: photos in, outlines at the photos' own size out.
 
 `CorrectBox.build` lays out and wires; `accepted` is what other parts of the page read. `desk` holds one photo's state,
-`canvas` the drawing canvas, `tray` the photos that wait. Events of one kind run one after the other (LANE), so that two
-quick clicks cannot overwrite each other; only `on_next` asks the network.
+`canvas` the drawing canvas, `tray` the photos that wait. `correct_wire` connects the
+parts to the handlers here; only `on_next` asks the network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ import gradio as gr
 import numpy as np
 
 from dermomamba import correction
-from dermomamba.correction import Drawn, History
+from dermomamba.correction import Drawn
 from dermomamba.errors import DermoMambaError
-from dermomamba.ui import correct_layout, views
+from dermomamba.ui import correct_layout, correct_wire, views
 from dermomamba.ui import text_correct as words
 from dermomamba.ui.canvas import Canvas, brushes
 from dermomamba.ui.desk import Desk, thumbnail
@@ -29,13 +28,6 @@ from dermomamba.ui.visit import STATE_SECONDS
 
 LOG = logging.getLogger(__name__)
 Updates = dict[Any, Any]
-LANE: dict[str, Any] = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "concurrency_limit": 1,
-    "concurrency_id": "correct",
-}
-MODEL: dict[str, Any] = {**LANE, "concurrency_id": "model"}
 SIZES = (4, 8, 12, 18, 25, 35, 50, 70, 100)
 """Radii of the brush, canvas px."""
 
@@ -96,7 +88,7 @@ class CorrectBox:
             desk=gr.State(None, time_to_live=STATE_SECONDS),
             **correct_layout.parts(),
         )
-        box._wire()
+        correct_wire.wire(box)
         return box
 
     @property
@@ -273,67 +265,10 @@ class CorrectBox:
         return {self.points: points, **(self.charted(desk, points) if desk else {})}
 
     def on_size(self, by: int, size: float) -> Updates:
-        """The brush becomes one size smaller (-1) or larger (1), or takes the slider's size (0)."""
+        """The brush becomes one size smaller (-1) or larger (1)."""
         nearest = min(range(len(SIZES)), key=lambda k: abs(SIZES[k] - size))
-        if by:
-            size = SIZES[min(max(nearest + by, 0), len(SIZES) - 1)]
-        return {self.size: size, self.canvas: gr.update(**brushes(int(size)))}
+        return {self.size: SIZES[min(max(nearest + by, 0), len(SIZES) - 1)]}
 
-    def _wire(self) -> None:
-        press, seen = self.buttons, self.seen
-        weights = [self.weights] if self.weights is not None else []
-
-        def then_next(event: Any) -> None:
-            event.then(self.on_next, [self.tray, self.desk, self.threshold, *weights], seen, **MODEL)
-
-        then_next(self.files.upload(self.on_files, [self.files, self.tray, self.desk, self.accepted], seen, **LANE))
-        then_next(press["accept"].click(self.on_accept, [self.desk, self.accepted], seen, **LANE))
-        then_next(press["skip"].click(self.on_skip, None, seen, **LANE))
-        press["remove"].click(self.on_remove, [self.accepted, self.which], seen, **LANE)
-
-        self.canvas.input(self.on_stroke, [self.desk, self.canvas, self.points], seen, trigger_mode="multiple", **LANE)
-        for name, change in CHANGES.items():
-            press[name].click(
-                partial(self.on_change, change),
-                [self.desk, self.step, self.points],
-                seen,
-                trigger_mode="multiple",
-                **LANE,
-            )
-        self.threshold.change(
-            self.on_threshold, [self.desk, self.threshold, self.points], seen, trigger_mode="always_last", **LANE
-        )
-        press["points"].click(self.on_points, [self.desk, self.points, self.how], seen, **LANE)
-        press["back"].click(self.on_back, [self.desk, self.points], seen, trigger_mode="multiple", **LANE)
-        press["clear"].click(
-            lambda desk: {self.points: "", **(self.charted(desk, "") if desk else {})}, [self.desk], seen, **LANE
-        )
-        self.points.input(
-            lambda desk, points: self.charted(desk, points) if desk else {self.chart: gr.skip()},
-            [self.desk, self.points],
-            [self.chart],
-            trigger_mode="always_last",
-            **LANE,
-        )
-        self.chart.select(self.on_click, [self.desk, self.points], seen, trigger_mode="multiple", **LANE)
-        for name, by in (("smaller", -1), ("larger", 1)):
-            press[name].click(
-                partial(self.on_size, by), [self.size], [self.size, self.canvas], trigger_mode="multiple", **LANE
-            )
-        self.size.release(partial(self.on_size, 0), [self.size], [self.size, self.canvas], **LANE)
-
-
-def _history(step: Callable[[History], History], desk: Desk, _: float) -> Desk:
-    return desk.stepped(step(desk.history))
-
-
-CHANGES: dict[str, Callable[[Desk, float], Desk]] = {
-    "undo": partial(_history, History.undo),
-    "redo": partial(_history, History.redo),
-    "grow": lambda desk, step: desk.changed(correction.grow(desk.mask, step)),
-    "shrink": lambda desk, step: desk.changed(correction.shrink(desk.mask, step)),
-    "smooth": lambda desk, step: desk.changed(correction.smooth(desk.mask, step)),
-    "fill": lambda desk, _: desk.changed(correction.fill_holes(desk.mask)),
-    "largest": lambda desk, _: desk.changed(correction.keep_largest(desk.mask)),
-    "again": lambda desk, _: desk.again(),
-}
+    def on_brush(self, size: float) -> Updates:
+        """The slider of the brush's size was moved, by hand or by a key."""
+        return {self.canvas: gr.update(**brushes(int(size)))}

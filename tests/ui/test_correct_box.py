@@ -15,11 +15,13 @@ from gradio.components.image_editor import EditorData, EditorDataBlobs
 from PIL import Image
 
 from dermomamba import correction
+from dermomamba.correction import CANVAS
 from dermomamba.errors import WeightsError
 from dermomamba.ui import text_correct as words
 from dermomamba.ui import tray as tray_module
 from dermomamba.ui.canvas import Canvas, content, mask_of, place, version_of
-from dermomamba.ui.correct_box import CHANGES, SIZES, CorrectBox
+from dermomamba.ui.correct_box import SIZES, CorrectBox
+from dermomamba.ui.correct_wire import CHANGES
 from dermomamba.ui.desk import Desk
 from dermomamba.ui.tray import Tray
 
@@ -141,18 +143,18 @@ def test_each_button_does_what_it_says_and_can_be_undone(box, desk, name: str, e
 
 def test_strokes_change_what_they_touch_and_nothing_else(box, desk) -> None:
     rows, columns = place(300, 400)
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (864, 1152)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == CANVAS
     opacity = drawn_on(desk, slice(20, 60), slice(40, 120), 115)
     updates = box.on_stroke(desk, opacity, "")
     after = updates[box.desk]
     assert box.canvas not in updates  # the canvas shows it already
     stroke = np.zeros((300, 400), bool)
-    stroke[7:21, 14:42] = True  # 20 to 60 and 40 to 120 canvas px of 2.88 to a photo px
-    assert correction.changed_px(after.mask, desk.mask | stroke) < 60
-    assert (after.mask[30:] == desk.mask[30:]).all()
+    stroke[9:28, 19:56] = True  # 20 to 60 and 40 to 120 canvas px of 2.16 to a photo px
+    assert correction.changed_px(after.mask, desk.mask | stroke) < 80
+    assert (after.mask[32:] == desk.mask[32:]).all()
     assert "Changed" in updates[box.facts]
-    erased = box.on_stroke(after, drawn_on(after, slice(0, 200), slice(20, 300), 0), "")[box.desk]
-    assert not erased.mask[:60, 14:42].any()
+    erased = box.on_stroke(after, drawn_on(after, slice(0, 150), slice(20, 225), 0), "")[box.desk]
+    assert not erased.mask[:60, 19:56].any()
 
 
 def test_a_stroke_on_older_content_or_a_loading_canvas_changes_nothing(box, desk) -> None:
@@ -196,7 +198,8 @@ def test_brush_sizes_step_and_stay_in_range(box) -> None:
     assert box.on_size(-1, 18)[box.size] == 12
     assert box.on_size(-1, SIZES[0])[box.size] == SIZES[0]
     assert box.on_size(1, SIZES[-1])[box.size] == SIZES[-1]
-    assert box.on_size(0, 33)[box.canvas]["brush"].default_size == 33
+    sized = box.on_brush(33)[box.canvas]
+    assert (sized["brush"].default_size, sized["eraser"].default_size) == (33, 33)
 
 
 def test_weights_that_fail_are_said_and_leave_nothing_open(drawn, tmp_path) -> None:
@@ -227,15 +230,15 @@ def test_twelve_megapixels_are_kept_at_their_own_size() -> None:
     start = desk.mask
     after = desk.stroked(drawn_on(desk, slice(100, 140), slice(100, 300), 115))
     assert after.mask.shape == (3000, 4000)
-    assert (after.mask[520:] == start[520:]).all()
-    assert after.mask[360:470, 360:1030].all()
+    assert (after.mask[670:] == start[670:]).all()
+    assert after.mask[475:635, 475:1375].all()
 
 
 @pytest.mark.parametrize("version", [0, 1, 64, 200, 255, 256 + 7])
 def test_the_canvas_carries_its_version_through_a_png(version: int, tmp_path: Path) -> None:
-    mask = np.zeros((864, 1152), bool)
+    mask = np.zeros(CANVAS, bool)
     mask[0:300, 0:8] = True  # the mask lies on a part of the version
-    layer = content(np.zeros((864, 1152, 3), np.uint8), mask, version)["layers"][0]
+    layer = content(np.zeros((*CANVAS, 3), np.uint8), mask, version)["layers"][0]
     stream = io.BytesIO()
     Image.fromarray(layer, "RGBA").save(stream, "PNG")
     canvas = Canvas()
