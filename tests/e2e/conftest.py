@@ -42,9 +42,14 @@ def trained() -> bool:
 
 
 @pytest.fixture(scope="session")
-def address(trained: bool, browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page makes its private folder."""
+    return tmp_path_factory.mktemp("gradio")
+
+
+@pytest.fixture(scope="session")
+def address(trained: bool, browser, temp: Path) -> Iterator[str]:
     program = ROOT / "app.py" if trained else ROOT / "tests" / "ui" / "fake_app.py"
-    temp = tmp_path_factory.mktemp("gradio")
     with served(program, temp, wait=120) as url:
         yield url
     assert list(temp.iterdir()) == [], "the private folder is removed when the app stops"

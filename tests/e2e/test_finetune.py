@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def pairs(tmp_path_factory) -> Path:
     return path
 
 
+def pictures(page, name: str, count: int) -> None:
+    """Waits for so many pictures in a gallery, and no more."""
+    found = page.locator(f"#{name} .grid-container img")
+    found.nth(count - 1).wait_for()
+    assert found.count() == count
+
+
 def open_tab(page) -> None:
     page.get_by_role("tab", name="Fine-tune").click()
     page.locator("#finetune-start").wait_for()
@@ -64,7 +72,7 @@ def test_give_train_compare_use_take_away_and_bring_back(
     assert "alone: the mask is missing" in left_out
     assert "empty: the mask is empty" in left_out
     assert "twin: it shows the same photo as number" in left_out
-    assert page.locator("#finetune-pairs img").count() == 8
+    pictures(page, "finetune-pairs", 8)
     shoot(page, "desktop-finetune-pairs", full=True)
 
     page.get_by_text("Settings", exact=True).click()
@@ -81,7 +89,7 @@ def test_give_train_compare_use_take_away_and_bring_back(
     assert "2 held-out photos are too few to judge" in page.locator("#finetune-verdict").inner_text()
     rows = page.locator("#finetune-table tbody tr")
     assert rows.count() == 4  # two photos, their mean, the drawn lesions
-    assert page.locator("#finetune-compared img").count() == 2
+    pictures(page, "finetune-compared", 2)
     shoot(page, "desktop-finetune-result", full=True)
 
     page.locator("#finetune-use").click()
@@ -120,6 +128,23 @@ def test_give_train_compare_use_take_away_and_bring_back(
     other.locator("#finetune-weights input[type=file]").set_input_files(str(tmp_path / "weights.zip"))
     other.locator("#top").get_by_text("Weights: fine-tuned, of this session").wait_for()
     assert "fine-tuned" not in page.locator("#top").inner_text()
+
+
+def test_closing_the_page_deletes_its_photos_within_a_minute(new_page, pairs: Path, temp: Path) -> None:
+    page = new_page()
+    open_tab(page)
+    others = set(temp.glob("*/own-*"))
+    page.locator("#finetune-files input[type=file]").set_input_files(str(pairs))
+    page.locator("#finetune-count").get_by_text("8 photos can be used").wait_for()
+    (mine,) = set(temp.glob("*/own-*")) - others
+    assert len(list(mine.rglob("*.png"))) == 16
+    page.context.close()
+    pause = threading.Event()
+    for _ in range(600):
+        if not mine.exists():
+            return
+        pause.wait(0.1)
+    raise AssertionError("the photos are still there")
 
 
 def test_what_is_no_weights_file_is_refused(new_page, tmp_path: Path) -> None:
