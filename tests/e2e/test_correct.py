@@ -27,6 +27,7 @@ FEW_FRAMES = """(() => {
   window.requestAnimationFrame = (draw) => window.setTimeout(() => next(draw), 200);
   window.cancelAnimationFrame = window.clearTimeout;
 })();"""  # the canvas redraws all the time, and software WebGL would leave nothing of the processor to the page
+ZOOMED = "/[1-9][0-9]?%/.test(document.querySelector('#correct-canvas').innerText)"
 PATIENCE = 300_000  # ms; WebGL in software on a busy machine
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,6 +129,8 @@ def test_brush_eraser_keys_points_and_what_is_accepted(opened, photos, out: Path
     assert "Jane" not in page.content()
     page.wait_for_function("document.querySelector('#correct-canvas canvas')?.width > 0")
     page.get_by_role("button", name="Brush", exact=True).wait_for()
+    page.wait_for_function(ZOOMED)  # a stroke on a canvas that is still loading is lost
+    page.wait_for_load_state("networkidle")
 
     first = change(page, lambda: stroke(page, (80, 60), (200, 60), shape))
     assert "Changed" in first
