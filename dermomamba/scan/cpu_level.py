@@ -1,4 +1,4 @@
-"""One encoder level's compiled steps on tensors: what ``network.inference`` calls. Channels last, float32, no gradients.
+"""One encoder level's compiled steps on tensors, for ``network.inference``. Channels last, float32, no gradients.
 
 Every function takes and returns (B, C, H, W) tensors that lie channels last in memory, unless it says otherwise.
 """

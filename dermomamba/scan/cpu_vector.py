@@ -229,9 +229,7 @@ def silu(typingctx, x):
         below = builder.fcmp_ordered("<", x, _constant(0.0))
         size = builder.select(below, x, builder.fsub(_constant(0.0), x))  # -|x|
         (w,) = _exp2(builder, builder.fmul(size, _constant(1.4426950408889634)))
-        return builder.fdiv(
-            builder.fmul(x, builder.select(below, w, _constant(1.0))), builder.fadd(w, _constant(1.0))
-        )
+        return builder.fdiv(builder.fmul(x, builder.select(below, w, _constant(1.0))), builder.fadd(w, _constant(1.0)))
 
     return vector(vector), generate
 
