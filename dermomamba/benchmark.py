@@ -12,8 +12,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,9 @@ from torch import nn
 from dermomamba.errors import BackendError
 from dermomamba.learning.guide_fusion import GuideFusionLoss
 from dermomamba.network import IMAGE_SIZE, DermoMamba
+from dermomamba.network import dermomamba as dermomamba_
 from dermomamba.network.cost import count
+from dermomamba.network.inference import for_inference
 from dermomamba.scan import BACKENDS, VARIABLE, why_unavailable
 
 PLAIN_UNET = "U-Net 31 M"
@@ -35,7 +38,8 @@ class Case:
     Attributes:
         network: "DermoMamba" or a peer.
         backend: scan back end, "" for peers.
-        mode: "inference" or "training" (forward, guided loss, backward, AdamW step).
+        mode: "inference", "training" (forward, guided loss, backward, AdamW step) or "decoder" (the same with the
+            encoder frozen, run without gradients).
         precision: "fp32" or "bf16" (autocast).
         batch: images at once.
     """
@@ -55,7 +59,7 @@ class Timing:
         case: which.
         seconds: median of one batch; fastest and slowest: of the repeats.
         repeats: how many were counted.
-        peak_bytes: largest device memory in use, 0 on a processor.
+        peak_bytes: largest device memory in use; on a processor the most memory that the process ever held up to then.
         failed: why there is no figure, "" when there is one.
     """
 
@@ -86,13 +90,12 @@ def peers() -> dict[str, Callable[[], nn.Module]]:
     found: dict[str, Callable[[], nn.Module]] = {
         PLAIN_UNET: lambda: BasicUNet(2, 3, 1, features, act="relu", norm="batch")
     }
-    import importlib.util
-
-    if importlib.util.find_spec("segmentation_models_pytorch"):
+    try:
         import segmentation_models_pytorch as smp
-
-        found["ResNet34-UNet"] = lambda: smp.Unet("resnet34", encoder_weights=None)
-        found["SegFormer-B0"] = lambda: smp.Segformer("mit_b0", encoder_weights=None)
+    except ImportError:  # not installed, or without the torchvision that it needs
+        return found
+    found["ResNet34-UNet"] = lambda: smp.Unet("resnet34", encoder_weights=None)
+    found["SegFormer-B0"] = lambda: smp.Segformer("mit_b0", encoder_weights=None)
     return found
 
 
@@ -121,6 +124,8 @@ def _work(network: nn.Module, case: Case, device: torch.device) -> Callable[[], 
 
     if case.mode == "inference":
         network.eval()
+        if isinstance(network, dermomamba_.DermoMamba):
+            network = for_inference(network)
 
         def infer() -> None:
             with torch.inference_mode(), autocast():
@@ -128,18 +133,49 @@ def _work(network: nn.Module, case: Case, device: torch.device) -> Callable[[], 
 
         return infer
     network.train()
+    if case.mode == "decoder":
+        assert isinstance(network, dermomamba_.DermoMamba)
+        network.stem.requires_grad_(False).eval()
+        network.encoder.requires_grad_(False).eval()
     y, x0 = torch.meshgrid(torch.arange(IMAGE_SIZE[0]), torch.arange(IMAGE_SIZE[1]), indexing="ij")
     target = ((x0 - 128) ** 2 + (y - 96) ** 2 < 60**2).float().to(device).expand(case.batch, 1, -1, -1)
-    loss, optimizer = GuideFusionLoss(), torch.optim.AdamW(network.parameters(), fused=device.type == "cuda")
+    loss, optimizer = (
+        GuideFusionLoss(),
+        torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], fused=device.type == "cuda"),
+    )
 
     def train() -> None:
         with autocast():
-            logits = network(x)
+            if case.mode == "decoder":
+                with torch.no_grad():
+                    encoded = network.encode(x)  # type: ignore[operator]
+                logits = network.decode(*encoded)  # type: ignore[operator]
+            else:
+                logits = network(x)
         optimizer.zero_grad(set_to_none=True)
         loss(logits, target).backward()
         optimizer.step()
 
     return train
+
+
+def _process_peak() -> int:
+    """Most bytes that the process has held since ``_forget_peak`` or its start; 0 where nobody counts."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss cannot be set back
+        line = next((x for x in status.read_text().splitlines() if x.startswith("VmHWM:")), "")
+        return int(line.split()[1]) * 1024 if line else 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def _forget_peak() -> None:
+    """Begin a new count of the process's memory, where Linux lets us."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure_case(case: Case, make: Callable[[], nn.Module], device: torch.device, seconds: float = 2.0) -> Timing:
@@ -167,6 +203,7 @@ def measure_case(case: Case, make: Callable[[], nn.Module], device: torch.device
             if device.type == "cuda":
                 network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 torch.cuda.reset_peak_memory_stats()
+            _forget_peak()
             work = _work(network, case, device)
             for _ in range(3):
                 work()
@@ -188,7 +225,7 @@ def measure_case(case: Case, make: Callable[[], nn.Module], device: torch.device
             torch.cuda.empty_cache()
     if torch.get_num_threads() != threads:
         raise RuntimeError(f"the number of threads changed from {threads} to {torch.get_num_threads()} while timing")
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak()
     return Timing(case, statistics.median(times), min(times), max(times), len(times), peak)
 
 
@@ -237,7 +274,8 @@ def cases(
     for mode in modes:
         for precision in precisions:
             for batch in batches:
-                out += [Case(name, "", mode, precision, batch) for name in networks]
+                if mode != "decoder":  # the peers have no frozen encoder to compare with
+                    out += [Case(name, "", mode, precision, batch) for name in networks]
                 out += [Case("DermoMamba", b, mode, precision, batch) for b in reversed(backends(device))]
     return out
 
@@ -246,7 +284,7 @@ def yardstick(timing: Timing, timings: Iterable[Timing], device: torch.device) -
     """The line that a line is compared with: same mode, precision and batch of this run."""
     for other in timings:
         same = (other.case.mode, other.case.precision, other.case.batch) == (
-            timing.case.mode, timing.case.precision, timing.case.batch
+            timing.case.mode.replace("decoder", "training"), timing.case.precision, timing.case.batch
         )  # fmt: skip
         is_it = other.case.backend == "mamba_ssm" if device.type == "cuda" else other.case.network == PLAIN_UNET
         if same and is_it and not other.failed:

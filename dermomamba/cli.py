@@ -339,7 +339,13 @@ def parser() -> argparse.ArgumentParser:
     sub = command("benchmark", _benchmark, "Time this network on every scan back end of this machine, with ratios.")
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
     sub.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="images at once (default 1)")
-    sub.add_argument("--mode", nargs="+", default=["inference"], choices=["inference", "training"])
+    sub.add_argument(
+        "--mode",
+        nargs="+",
+        default=["inference"],
+        choices=["inference", "training", "decoder"],
+        help="decoder: training with the encoder frozen",
+    )
     sub.add_argument("--precision", nargs="+", default=["fp32"], choices=["fp32", "bf16"])
     sub.add_argument("--seconds", type=float, default=2.0, help="how long each case is repeated (default 2)")
     sub.add_argument("--peers", action="store_true", help="time other networks too (always on a processor)")

@@ -22,6 +22,7 @@ from dermomamba.errors import BackendError
 from dermomamba.explain import channel_gates, guide_map, spatial_maps
 from dermomamba.images import decode
 from dermomamba.network import Gates
+from dermomamba.network.inference import for_inference
 from dermomamba.postprocess import Cleaned, clean_mask
 from dermomamba.resample import to_network, to_photo
 from dermomamba.scan import backend_for
@@ -130,7 +131,8 @@ class Predictor:
         self.weights = loaded
         self.scan_backend = backend_for(self.device)
         network = loaded.network().requires_grad_(False).to(self.device)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = for_inference(network)
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = weights_.DEFAULT, device: str = "auto") -> Predictor:

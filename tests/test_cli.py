@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dermomamba.cli import main, parser
 
@@ -67,12 +68,22 @@ def test_info_says_both_costs(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in text
 
 
-def test_benchmark_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_prints_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small networks on small images: what is tested is the command, its table and its file."""
+    from dermomamba import benchmark
+    from dermomamba.network import DermoMamba
+
+    monkeypatch.setattr(benchmark, "IMAGE_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark, "DermoMamba", lambda: DermoMamba((32, 32)))
+    monkeypatch.setattr(benchmark, "peers", lambda: {benchmark.PLAIN_UNET: lambda: torch.nn.Conv2d(3, 1, 1)})
     file = tmp_path / "b.json"
     assert main(["benchmark", "--device", "cpu", "--seconds", "0", "--json", str(file)]) == 0
     rows = json.loads(file.read_text())["rows"]
     assert {row["network"] for row in rows} >= {"DermoMamba", "U-Net 31 M"}
     assert all(0 < row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)
+    assert all(row["peak_bytes"] > 0 for row in rows) or not Path("/proc/self/status").exists()
     assert "floor" in capsys.readouterr().out
 
 

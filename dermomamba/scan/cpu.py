@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,31 +53,70 @@ def _order(n_states: int, rank: int) -> Tensor:
     return rows
 
 
+class Arranged(NamedTuple):
+    """The parameters of a cross scan in the order in which ``cpu_cross`` reads them."""
+
+    w_states: Tensor  # (4, E, S)
+    w_channels: Tensor  # (4, S, E)
+    dt_w: Tensor  # (4, R, E)
+    bias: Tensor  # (4, E)
+    rates: Tensor  # (4, E / 8, N, 8)
+    skip: Tensor  # (4, E)
+
+
+def arranged(w: Tensor, dt_w: Tensor, bias: Tensor, A: Tensor, skip: Tensor) -> Arranged:
+    """Arrange parameters, float32, E a multiple of 8 and N of 4.
+
+    Args:
+        w: (4, R + 2 N, E).
+        dt_w: (4, E, R).
+        bias: (4, E).
+        A: (4 E, N), negative.
+        skip: (4, E).
+    """
+    inner, rank, n_states = w.shape[-1], dt_w.shape[-1], A.shape[-1]
+    w_channels = F.pad(w, (0, 0, 0, 1))[:, _order(n_states, rank)]  # (4, S, E); row -1 is the padding
+    rates = (A.view(DIRECTIONS, inner // LANES, LANES, n_states).transpose(2, 3) / LN2).contiguous()
+    return Arranged(
+        w_channels.transpose(1, 2).contiguous(), w_channels, dt_w.transpose(1, 2).contiguous(), bias, rates, skip
+    )
+
+
+def scanned(x: Tensor, a: Arranged, save: bool = False) -> tuple[Tensor, Tensor]:
+    """Scan images along the four directions.
+
+    Args:
+        x: (B, H, W, E) float32, contiguous.
+        a: the parameters.
+        save: keep the state at each block's beginning, for the backward pass.
+
+    Returns:
+        Partial results (2 or 4, B, H, W, E), to be added over the first axis, and the kept states.
+    """
+    batch, height, width, inner = x.shape
+    rank, (groups, n_states) = a.dt_w.shape[1], a.rates.shape[1:3]
+    threads = torch.get_num_threads()
+    paths = 2 if batch * 2 >= threads and (batch * 2 % threads == 0 or batch * 2 >= 4 * threads) else 4
+    parts = min(groups, max(1, -(-threads // (batch * paths))))
+    out = x.new_empty(paths, *x.shape)
+    blocks = cpu_cross.blocks_of(height, width, inner) if save else 0
+    saved = x.new_empty(batch * DIRECTIONS * groups * blocks * n_states * LANES)
+    arrays = [_flat(t) for t in (x, a.w_states, a.dt_w, a.bias, a.rates, a.skip, out, saved)]
+    run(
+        cpu_cross.forward_worker, batch * paths * parts, *arrays, save,
+        batch, height, width, inner, rank, n_states, paths, parts,
+    )  # fmt: skip
+    return out, saved
+
+
 class _CrossScan(torch.autograd.Function):
     """cross_scan on (B, H, W, E) float32 with E a multiple of 8 and N of 4."""
 
     @staticmethod
     def forward(ctx, save: bool, x: Tensor, w: Tensor, dt_w: Tensor, bias: Tensor, A: Tensor, skip: Tensor):
-        batch, height, width, inner = x.shape
-        rank, n_states = dt_w.shape[-1], A.shape[-1]
-        order = _order(n_states, rank)
-        w_channels = F.pad(w, (0, 0, 0, 1))[:, order]  # (4, S, E); row -1 is the padding
-        w_states = w_channels.transpose(1, 2).contiguous()  # (4, E, S)
-        dt_w = dt_w.transpose(1, 2).contiguous()  # (4, R, E)
-        groups = inner // LANES
-        rates = (A.view(DIRECTIONS, groups, LANES, n_states).transpose(2, 3) / LN2).contiguous()  # (4, G, N, 8)
-        threads = torch.get_num_threads()
-        paths = 2 if batch * 2 >= threads and (batch * 2 % threads == 0 or batch * 2 >= 4 * threads) else 4
-        parts = min(groups, max(1, -(-threads // (batch * paths))))
-        out = x.new_empty(paths, *x.shape)
-        blocks = cpu_cross.blocks_of(height, width, inner) if save else 0
-        saved = x.new_empty(batch * DIRECTIONS * groups * blocks * n_states * LANES)
-        arrays = [_flat(t) for t in (x, w_states, dt_w, bias, rates, skip, out, saved)]
-        run(
-            cpu_cross.forward_worker, batch * paths * parts, *arrays, save,
-            batch, height, width, inner, rank, n_states, paths, parts,
-        )  # fmt: skip
-        ctx.save_for_backward(x, w_states, w_channels, dt_w, bias, rates, skip, saved)
+        a = arranged(w, dt_w, bias, A, skip)
+        out, saved = scanned(x, a, save)
+        ctx.save_for_backward(x, a.w_states, a.w_channels, a.dt_w, bias, a.rates, skip, saved)
         return _added(out)
 
     @staticmethod

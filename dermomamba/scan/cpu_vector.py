@@ -221,6 +221,46 @@ def softplus(typingctx, x):
 
 
 @intrinsic
+def silu(typingctx, x):
+    """``x / (1 + e^-x)``."""
+
+    def generate(context, builder, sig, args):
+        x = args[0]
+        below = builder.fcmp_ordered("<", x, _constant(0.0))
+        size = builder.select(below, x, builder.fsub(_constant(0.0), x))  # -|x|
+        (w,) = _exp2(builder, builder.fmul(size, _constant(1.4426950408889634)))
+        return builder.fdiv(builder.fmul(x, builder.select(below, w, _constant(1.0))), builder.fadd(w, _constant(1.0)))
+
+    return vector(vector), generate
+
+
+@intrinsic
+def maximum(typingctx, a, b):
+    """The larger of two, lane by lane; NaN where either is NaN."""
+
+    def generate(context, builder, sig, args):
+        a, b = args
+        larger = builder.select(builder.fcmp_unordered(">", a, b), a, b)
+        return builder.select(builder.fcmp_unordered("uno", b, b), b, larger)
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
+def peak(typingctx, x):
+    """The largest of the eight lanes as a float."""
+
+    def generate(context, builder, sig, args):
+        x = args[0]
+        for width in (4, 2, 1):
+            low, high = _shuffle(builder, x, x, range(width)), _shuffle(builder, x, x, range(width, 2 * width))
+            x = builder.select(builder.fcmp_unordered(">", low, high), low, high)
+        return builder.extract_element(x, ir.Constant(INT, 0))
+
+    return types.float32(vector), generate
+
+
+@intrinsic
 def total(typingctx, x):
     """Sum of the eight lanes as a float."""
 
