@@ -12,9 +12,14 @@ The network is Hoang et al. 2025, doi 10.1007/s10044-025-01506-w.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+# OpenMP's threads would otherwise spin between torch's operations on the cores that the compiled scan is to use; read
+# once, when torch loads OpenMP. On two cores this takes a quarter off the network's time (docs/performance.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from dermomamba.measure import measure
 

@@ -7,6 +7,7 @@ yardstick is the published graph on the ``mamba_ssm`` back end; on a processor i
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import platform
 import statistics
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dermomamba.errors import BackendError
 from dermomamba.learning.guide_fusion import GuideFusionLoss
@@ -28,7 +30,7 @@ from dermomamba.network.cost import count
 from dermomamba.network.inference import for_inference
 from dermomamba.scan import BACKENDS, VARIABLE, why_unavailable
 
-PLAIN_UNET = "U-Net 31 M"
+PLAIN_UNET, SEGFORMER = "U-Net 31 M", "SegFormer-B0"
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,41 @@ def backends(device: torch.device) -> tuple[str, ...]:
 
 
 def peers() -> dict[str, Callable[[], nn.Module]]:
-    """Networks of others to compare with: MONAI's U-Net, and segmentation_models_pytorch's where installed."""
-    from monai.networks.nets import BasicUNet
+    """Networks of others to compare with: MONAI's U-Net and ResNet34-UNet, and SegFormer-B0 where transformers is."""
+    from monai.networks.nets import BasicUNet, FlexibleUNet
 
     features = (64, 128, 256, 512, 1024, 64)
     found: dict[str, Callable[[], nn.Module]] = {
-        PLAIN_UNET: lambda: BasicUNet(2, 3, 1, features, act="relu", norm="batch")
+        PLAIN_UNET: lambda: BasicUNet(2, 3, 1, features, act="relu", norm="batch"),
+        "ResNet34-UNet": lambda: FlexibleUNet(3, 1, "resnet34", pretrained=False),
     }
-    try:
-        import segmentation_models_pytorch as smp
-    except ImportError:  # not installed, or without the torchvision that it needs
-        return found
-    found["ResNet34-UNet"] = lambda: smp.Unet("resnet34", encoder_weights=None)
-    found["SegFormer-B0"] = lambda: smp.Segformer("mit_b0", encoder_weights=None)
+    if importlib.util.find_spec("transformers"):
+        found[SEGFORMER] = SegFormerB0
     return found
+
+
+class SegFormerB0(nn.Module):
+    """SegFormer-B0 (Xie et al. 2021, arXiv 2105.15203) of transformers, its map enlarged to the picture's size.
+
+    Shape:
+        input (B, 3, H, W), output (B, 1, H, W) logits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+        self.inner = SegformerForSemanticSegmentation(SegformerConfig(num_labels=1))  # type: ignore[call-arg]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.inner(x).logits, x.shape[-2:], mode="bilinear")  # (B, 1, H/4, W/4) -> (B, 1, H, W)
+
+
+def _layout(network: str, device: torch.device) -> torch.memory_format:
+    """Channels last on a GPU; on a processor for the convolutional peers, which are faster so."""
+    if device.type == "cuda" or network not in (SEGFORMER, "DermoMamba"):
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 @contextmanager
@@ -116,8 +139,7 @@ def scan_backend(name: str) -> Iterator[None]:
 def _work(network: nn.Module, case: Case, device: torch.device) -> Callable[[], Any]:
     """The function that is timed."""
     x = torch.rand(case.batch, 3, *IMAGE_SIZE, device=device)
-    if device.type == "cuda":
-        x = x.contiguous(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=_layout(case.network, device))
 
     def autocast() -> Any:
         return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
@@ -200,8 +222,8 @@ def measure_case(case: Case, make: Callable[[], nn.Module], device: torch.device
     try:
         with scan_backend(case.backend):
             network = make().to(device)
+            network = network.to(memory_format=_layout(case.network, device))  # type: ignore[call-overload]
             if device.type == "cuda":
-                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 torch.cuda.reset_peak_memory_stats()
             _forget_peak()
             work = _work(network, case, device)
