@@ -1,0 +1,330 @@
+"""The parts of a VSS block around its scan as fused differentiable operators for NVIDIA GPUs.
+
+    norm_in_proj     (B, H, W, D) -> u (B, E, H, W), z (B, H, W, E)     LayerNorm, in_proj
+    conv3_silu       (B, E, H, W) -> (B, E, H, W)                       depth-wise 3x3, bias, SiLU
+    gated_out_proj   y (B, E, H, W), z -> (B, H, W, D)                  out_norm, SiLU gate, out_proj, residual
+
+VSS block of VMamba v0 (Liu et al. 2024, arXiv 2401.10166, section 4.3); in PyTorch: ``scan2d.py``. Tensors are
+float32, bfloat16 or float16, arithmetic is float32. Only arguments are saved for the backward, which recomputes
+the rest. Kernels: ``vss_kernels.py`` and ``vss_conv_kernels.py``, imported when first launched.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+WIDEST = 64
+"""Channels D up to which one program holds all channels of a pixel."""
+
+TILE = 4096
+"""Numbers of the widest tensor (pixels x E) that a program holds at a time."""
+
+BLOCK = 1024
+"""Pixels that a program of the convolution holds at a time."""
+
+PROGRAMS = 1056
+"""Programs that keep sums over pixels, at most: eight for each multiprocessor of an H100 or H200."""
+
+PART = 2**22
+"""Numbers in the partial sums of a weight's gradient, about; fewer programs keep larger weights."""
+
+
+def _padded(channels: int) -> int:
+    return max(16, 1 << (channels - 1).bit_length())
+
+
+def _precision(*tensors: Tensor) -> str:
+    """Three TF32 products make float32's accuracy; one is finer than 16-bit numbers."""
+    return "tf32x3" if all(t.dtype == torch.float32 for t in tensors) else "tf32"
+
+
+def _on(x: Tensor) -> AbstractContextManager:
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+
+
+def _float(w: Tensor) -> Tensor:
+    return w.detach().float().contiguous()
+
+
+class _Tiles:
+    """How the pixels of (B, pixels) images with D and E channels are cut."""
+
+    def __init__(self, batch: int, pixels: int, channels: int, inner: int, warps: int) -> None:
+        cp, ep = _padded(channels), _padded(inner)
+        bp = min(128, max(32, TILE // ep))
+        self.an_image = math.ceil(pixels / bp)
+        self.count = batch * self.an_image
+        self.programs = min(self.count, PROGRAMS, max(132, PART // (2 * channels * inner)))
+        self.sizes = {"C": channels, "E": inner, "CP": cp, "BP": bp, "num_warps": warps}
+        self.ep = ep
+
+
+@torch.library.custom_op("dermomamba::norm_in_proj", mutates_args=())
+def _in(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Tensor, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    from dermomamba.network.vss_kernels import in_kernel
+
+    batch, height, width, channels = x.shape
+    inner, pixels = weight.shape[0] // 2, height * width
+    x, w = x.contiguous(), _float(weight)
+    u = torch.empty((batch, inner, height, width), dtype=dtype, device=x.device)
+    z = torch.empty((batch, height, width, inner), dtype=dtype, device=x.device)
+    tiles = _Tiles(batch, pixels, channels, inner, 4)
+    affine = (w, w) if gamma is None or beta is None else (_float(gamma), _float(beta))
+    with _on(x):
+        in_kernel[(tiles.count,)](
+            x, *affine, w, u, z, pixels, tiles.an_image, eps, EB=min(tiles.ep, 32),
+            NORM=gamma is not None, PRECISION=_precision(x, u), **tiles.sizes,
+        )  # fmt: skip
+    return u, z
+
+
+@_in.register_fake
+def _(x, gamma, beta, weight, eps, dtype):
+    batch, height, width, _ = x.shape
+    inner = weight.shape[0] // 2
+    return (
+        x.new_empty((batch, inner, height, width), dtype=dtype),
+        x.new_empty((batch, height, width, inner), dtype=dtype),
+    )
+
+
+@torch.library.custom_op("dermomamba::norm_in_proj_backward", mutates_args=())
+def _in_backward(
+    du: Tensor, dz: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from dermomamba.network.vss_kernels import in_gradient_kernel
+
+    batch, height, width, channels = x.shape
+    inner, pixels = weight.shape[0] // 2, height * width
+    x, w, du, dz = x.contiguous(), _float(weight), du.contiguous(), dz.contiguous()
+    dx = torch.empty_like(x)
+    tiles = _Tiles(batch, pixels, channels, inner, 8 if channels > 32 else 4)
+    dw = w.new_empty(tiles.programs, 2 * inner, channels)
+    dnorm = w.new_empty(tiles.programs, 2, channels if gamma is not None else 0)
+    affine = (w, w) if gamma is None or beta is None else (_float(gamma), _float(beta))
+    with _on(x):
+        in_gradient_kernel[(tiles.programs,)](
+            du, dz, x, *affine, w, dx, dw, dnorm, pixels, tiles.an_image, tiles.count, eps, EP=tiles.ep,
+            NORM=gamma is not None, PRECISION=_precision(x, du), **tiles.sizes,
+        )  # fmt: skip
+    norm = dnorm.sum(0).to(weight.dtype if gamma is None else gamma.dtype)
+    return dx, norm[0].clone(), norm[1].clone(), dw.sum(0).to(weight.dtype)
+
+
+@_in_backward.register_fake
+def _(du, dz, x, gamma, beta, weight, eps):
+    count = x.shape[-1] if gamma is not None else 0
+    dtype = weight.dtype if gamma is None else gamma.dtype
+    return (
+        x.new_empty(x.shape),
+        weight.new_empty(count, dtype=dtype),
+        weight.new_empty(count, dtype=dtype),
+        weight.new_empty(weight.shape),
+    )
+
+
+def _keep_in(ctx, inputs, output) -> None:
+    x, gamma, beta, weight, ctx.eps, _ = inputs
+    ctx.save_for_backward(x, gamma, beta, weight)
+
+
+def _differentiate_in(ctx, du, dz):
+    x, gamma, beta, weight = ctx.saved_tensors
+    dx, dgamma, dbeta, dw = _in_backward(du, dz, x, gamma, beta, weight, ctx.eps)
+    return dx, None if gamma is None else dgamma, None if beta is None else dbeta, dw, None, None
+
+
+_in.register_autograd(_differentiate_in, setup_context=_keep_in)
+
+
+def _blocks(x: Tensor) -> tuple[int, int, dict[str, int]]:
+    """Blocks a channel, programs a channel that keep sums, and the tile's sizes, for x (B, E, H, W)."""
+    batch, channels, height, width = x.shape
+    across = min(BLOCK, max(32, 1 << (height * width - 1).bit_length()))
+    images = min(BLOCK // across, 1 << (batch - 1).bit_length())
+    blocks = math.ceil(height * width / across) * math.ceil(batch / images)
+    return blocks, min(blocks, math.ceil(2 * PROGRAMS / channels)), {"PL": images, "BS": across, "num_warps": 4}
+
+
+@torch.library.custom_op("dermomamba::conv3_silu", mutates_args=())
+def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    from dermomamba.network.vss_conv_kernels import conv_kernel
+
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    blocks, _, sizes = _blocks(x)
+    with _on(x):
+        conv_kernel[(blocks, x.shape[1])](x, _float(weight), _float(bias), out, *x.shape, **sizes)
+    return out
+
+
+@_conv.register_fake
+def _(x, weight, bias):
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("dermomamba::conv3_silu_backward", mutates_args=())
+def _conv_backward(dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from dermomamba.network.vss_conv_kernels import conv_gradient_kernel, conv_slope_kernel
+
+    x, dout, w = x.contiguous(), dout.contiguous(), _float(weight)
+    dpre, dx = torch.empty_like(x), torch.empty_like(x)
+    blocks, programs, sizes = _blocks(x)
+    dw = w.new_empty(programs, x.shape[1], 10)
+    with _on(x):
+        conv_slope_kernel[(programs, x.shape[1])](dout, x, w, _float(bias), dpre, dw, *x.shape, blocks, **sizes)
+        conv_gradient_kernel[(blocks, x.shape[1])](dpre, w, dx, *x.shape, **sizes)
+    total = dw.sum(0)  # (E, 10)
+    return dx, total[:, :9].to(weight.dtype).reshape(weight.shape), total[:, 9].to(bias.dtype).clone()
+
+
+@_conv_backward.register_fake
+def _(dout, x, weight, bias):
+    return (
+        x.new_empty(x.shape),
+        weight.new_empty(weight.shape),
+        bias.new_empty(bias.shape),
+    )
+
+
+def _keep_conv(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate_conv(ctx, dout):
+    return _conv_backward(dout, *ctx.saved_tensors)
+
+
+_conv.register_autograd(_differentiate_conv, setup_context=_keep_conv)
+
+
+@torch.library.custom_op("dermomamba::gated_out_proj", mutates_args=())
+def _out(
+    y: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, residual: Tensor | None, eps: float
+) -> Tensor:
+    from dermomamba.network.vss_kernels import out_kernel
+
+    batch, inner, height, width = y.shape
+    channels, pixels = weight.shape[0], height * width
+    y, z = y.contiguous(), z.contiguous()
+    kept = z if residual is None else residual.contiguous()
+    out = torch.empty((batch, height, width, channels), dtype=kept.dtype, device=y.device)
+    tiles = _Tiles(batch, pixels, channels, inner, 4)
+    with _on(y):
+        out_kernel[(tiles.count,)](
+            y, z, _float(gamma), _float(beta), _float(weight), kept, out, pixels, tiles.an_image, eps, EP=tiles.ep,
+            RESIDUAL=residual is not None, PRECISION=_precision(y, out), **tiles.sizes,
+        )  # fmt: skip
+    return out
+
+
+@_out.register_fake
+def _(y, z, gamma, beta, weight, residual, eps):
+    batch, _, height, width = y.shape
+    return (z if residual is None else residual).new_empty((batch, height, width, weight.shape[0]))
+
+
+@torch.library.custom_op("dermomamba::gated_out_proj_backward", mutates_args=())
+def _out_backward(
+    dout: Tensor, y: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    from dermomamba.network.vss_kernels import out_gradient_kernel
+
+    batch, inner, height, width = y.shape
+    channels, pixels = weight.shape[0], height * width
+    y, z, dout, w = y.contiguous(), z.contiguous(), dout.contiguous(), _float(weight)
+    dy, dz = torch.empty_like(y), torch.empty_like(z)
+    tiles = _Tiles(batch, pixels, channels, inner, 8 if channels > 32 else 4)
+    dw = w.new_empty(tiles.programs, channels, inner)
+    dnorm = w.new_empty(tiles.programs, 2, inner)
+    with _on(y):
+        out_gradient_kernel[(tiles.programs,)](
+            dout, y, z, _float(gamma), _float(beta), w, dy, dz, dw, dnorm, pixels, tiles.an_image, tiles.count, eps,
+            EP=tiles.ep, PRECISION=_precision(y, dout), **tiles.sizes,
+        )  # fmt: skip
+    norm = dnorm.sum(0).to(gamma.dtype)
+    return dy, dz, norm[0].clone(), norm[1].clone(), dw.sum(0).to(weight.dtype)
+
+
+@_out_backward.register_fake
+def _(dout, y, z, gamma, beta, weight, eps):
+    return (
+        y.new_empty(y.shape),
+        z.new_empty(z.shape),
+        gamma.new_empty(gamma.shape),
+        gamma.new_empty(beta.shape),
+        weight.new_empty(weight.shape),
+    )
+
+
+def _keep_out(ctx, inputs, output) -> None:
+    y, z, gamma, beta, weight, residual, ctx.eps = inputs
+    ctx.residual = residual is not None
+    ctx.save_for_backward(y, z, gamma, beta, weight)
+
+
+def _differentiate_out(ctx, dout):
+    dy, dz, dgamma, dbeta, dw = _out_backward(dout, *ctx.saved_tensors, ctx.eps)
+    return dy, dz, dgamma, dbeta, dw, dout if ctx.residual else None, None
+
+
+_out.register_autograd(_differentiate_out, setup_context=_keep_out)
+
+
+def norm_in_proj(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Tensor, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """``u, z = (W LayerNorm(x)).chunk(2)``, u with its channels first.
+
+    Args:
+        x: (B, H, W, D) float32, bfloat16 or float16; copied when it is not contiguous.
+        gamma: (D,) LayerNorm's weight; None for no norm at all.
+        beta: (D,) LayerNorm's bias.
+        weight: (2 E, D).
+        eps: LayerNorm's.
+        dtype: of the results.
+
+    Returns:
+        u (B, E, H, W) and z (B, H, W, E), contiguous.
+    """
+    return _in(x, gamma, beta, weight, eps, dtype)
+
+
+def conv3_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``SiLU(conv3x3(x) + bias)``, depth-wise, zeros around.
+
+    Args:
+        x: (B, E, H, W) float32, bfloat16 or float16.
+        weight: (E, 1, 3, 3).
+        bias: (E,).
+
+    Returns:
+        (B, E, H, W), dtype of x, contiguous.
+    """
+    return _conv(x, weight, bias)
+
+
+def gated_out_proj(
+    y: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, residual: Tensor | None, eps: float
+) -> Tensor:
+    """``residual + W (LayerNorm(y) SiLU(z))``.
+
+    Args:
+        y: (B, E, H, W), what the scan returns.
+        z: (B, H, W, E).
+        gamma: (E,) LayerNorm's weight.
+        beta: (E,) LayerNorm's bias.
+        weight: (D, E).
+        residual: (B, H, W, D) or None.
+        eps: LayerNorm's.
+
+    Returns:
+        (B, H, W, D) contiguous, in the dtype of the residual, or of z where there is none.
+    """
+    return _out(y, z, gamma, beta, weight, residual, eps)
