@@ -20,10 +20,11 @@ from torch import Tensor
 WIDEST = 64
 """Channels D up to which one program holds all channels of a pixel."""
 
-TILE = 4096
-"""Numbers of the widest tensor (pixels x E) that a program holds at a time."""
+FORWARD = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (32, 8)}
+BACKWARD = {16: (32, 1), 32: (32, 2), 64: (32, 4), 128: (32, 8)}
+"""Pixels and warps of a program, for E rounded up; the backward's hold more, chosen so that nothing spills."""
 
-BLOCK = 1024
+BLOCK = 512
 """Pixels that a program of the convolution holds at a time."""
 
 PROGRAMS = 1056
@@ -53,9 +54,9 @@ def _float(w: Tensor) -> Tensor:
 class _Tiles:
     """How the pixels of (B, pixels) images with D and E channels are cut."""
 
-    def __init__(self, batch: int, pixels: int, channels: int, inner: int, warps: int) -> None:
+    def __init__(self, batch: int, pixels: int, channels: int, inner: int, shapes: dict[int, tuple[int, int]]) -> None:
         cp, ep = _padded(channels), _padded(inner)
-        bp = min(128, max(32, TILE // ep))
+        bp, warps = shapes[ep]
         self.an_image = math.ceil(pixels / bp)
         self.count = batch * self.an_image
         self.programs = min(self.count, PROGRAMS, max(132, PART // (2 * channels * inner)))
@@ -74,7 +75,7 @@ def _in(
     x, w = x.contiguous(), _float(weight)
     u = torch.empty((batch, inner, height, width), dtype=dtype, device=x.device)
     z = torch.empty((batch, height, width, inner), dtype=dtype, device=x.device)
-    tiles = _Tiles(batch, pixels, channels, inner, 4)
+    tiles = _Tiles(batch, pixels, channels, inner, FORWARD)
     affine = (w, w) if gamma is None or beta is None else (_float(gamma), _float(beta))
     with _on(x):
         in_kernel[(tiles.count,)](
@@ -104,27 +105,28 @@ def _in_backward(
     inner, pixels = weight.shape[0] // 2, height * width
     x, w, du, dz = x.contiguous(), _float(weight), du.contiguous(), dz.contiguous()
     dx = torch.empty_like(x)
-    tiles = _Tiles(batch, pixels, channels, inner, 8 if channels > 32 else 4)
-    dw = w.new_empty(tiles.programs, 2 * inner, channels)
-    dnorm = w.new_empty(tiles.programs, 2, channels if gamma is not None else 0)
-    affine = (w, w) if gamma is None or beta is None else (_float(gamma), _float(beta))
+    tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
+    outer, plain = w.new_empty(tiles.programs, 2 * inner, channels), w.new_empty(tiles.programs, 2 * inner)
     with _on(x):
         in_gradient_kernel[(tiles.programs,)](
-            du, dz, x, *affine, w, dx, dw, dnorm, pixels, tiles.an_image, tiles.count, eps, EP=tiles.ep,
+            du, dz, x, w if gamma is None else _float(gamma), w, dx, outer, plain, pixels, tiles.an_image, tiles.count, eps, EP=tiles.ep,
             NORM=gamma is not None, PRECISION=_precision(x, du), **tiles.sizes,
         )  # fmt: skip
-    norm = dnorm.sum(0).to(weight.dtype if gamma is None else gamma.dtype)
-    return dx, norm[0].clone(), norm[1].clone(), dw.sum(0).to(weight.dtype)
+    total = outer.sum(0)  # (2E, D)
+    if gamma is None or beta is None:
+        return dx, weight.new_empty(0), weight.new_empty(0), total.to(weight.dtype)
+    sums = plain.sum(0)[:, None]  # (2E, 1)
+    dw = total * gamma.float() + sums * beta.float()
+    return dx, (w * total).sum(0).to(gamma.dtype), (w * sums).sum(0).to(beta.dtype), dw.to(weight.dtype)
 
 
 @_in_backward.register_fake
 def _(du, dz, x, gamma, beta, weight, eps):
     count = x.shape[-1] if gamma is not None else 0
-    dtype = weight.dtype if gamma is None else gamma.dtype
     return (
         x.new_empty(x.shape),
-        weight.new_empty(count, dtype=dtype),
-        weight.new_empty(count, dtype=dtype),
+        (weight if gamma is None else gamma).new_empty(count),
+        (weight if beta is None else beta).new_empty(count),
         weight.new_empty(weight.shape),
     )
 
@@ -215,7 +217,7 @@ def _out(
     y, z = y.contiguous(), z.contiguous()
     kept = z if residual is None else residual.contiguous()
     out = torch.empty((batch, height, width, channels), dtype=kept.dtype, device=y.device)
-    tiles = _Tiles(batch, pixels, channels, inner, 4)
+    tiles = _Tiles(batch, pixels, channels, inner, FORWARD)
     with _on(y):
         out_kernel[(tiles.count,)](
             y, z, _float(gamma), _float(beta), _float(weight), kept, out, pixels, tiles.an_image, eps, EP=tiles.ep,
@@ -240,16 +242,17 @@ def _out_backward(
     channels, pixels = weight.shape[0], height * width
     y, z, dout, w = y.contiguous(), z.contiguous(), dout.contiguous(), _float(weight)
     dy, dz = torch.empty_like(y), torch.empty_like(z)
-    tiles = _Tiles(batch, pixels, channels, inner, 8 if channels > 32 else 4)
-    dw = w.new_empty(tiles.programs, channels, inner)
-    dnorm = w.new_empty(tiles.programs, 2, inner)
+    tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
+    outer = w.new_empty(tiles.programs, 2, channels, inner)
     with _on(y):
         out_gradient_kernel[(tiles.programs,)](
-            dout, y, z, _float(gamma), _float(beta), w, dy, dz, dw, dnorm, pixels, tiles.an_image, tiles.count, eps,
+            dout, y, z, _float(gamma), _float(beta), w, dy, dz, outer, pixels, tiles.an_image, tiles.count, eps,
             EP=tiles.ep, PRECISION=_precision(y, dout), **tiles.sizes,
         )  # fmt: skip
-    norm = dnorm.sum(0).to(gamma.dtype)
-    return dy, dz, norm[0].clone(), norm[1].clone(), dw.sum(0).to(weight.dtype)
+    with_hat, plain = outer.sum(0)  # (D, E) each
+    dw = with_hat * gamma.float() + plain * beta.float()
+    dgamma, dbeta = (w * with_hat).sum(0), (w * plain).sum(0)
+    return dy, dz, dgamma.to(gamma.dtype), dbeta.to(beta.dtype), dw.to(weight.dtype)
 
 
 @_out_backward.register_fake
@@ -258,7 +261,7 @@ def _(dout, y, z, gamma, beta, weight, eps):
         y.new_empty(y.shape),
         z.new_empty(z.shape),
         gamma.new_empty(gamma.shape),
-        gamma.new_empty(beta.shape),
+        beta.new_empty(beta.shape),
         weight.new_empty(weight.shape),
     )
 

@@ -78,49 +78,52 @@ def in_kernel(
 
 @triton.jit
 def in_gradient_kernel(
-    du, dz, x, gamma, beta, w, dx, dw, dnorm, pixels, tiles_an_image, tiles, eps,
+    du, dz, x, gamma, w, dx, outer, plain, pixels, tiles_an_image, tiles, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EP: tl.constexpr, BP: tl.constexpr,
     NORM: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dx, and this program's part of dW (programs, 2E, C) and of dgamma, dbeta (programs, 2, C)."""
+    """dx, and this program's sums over pixels: outer (programs, 2E, C) of [du, dz]^T hat, plain (programs, 2E) of them.
+
+    With ``hat`` the normalised x, v = gamma hat + beta and G = outer: dW = gamma G + beta plain,
+    dgamma = sum over rows of W G, dbeta = sum over rows of W plain.
+    """
     c, e = tl.arange(0, CP), tl.arange(0, EP)
     known = (e < E)[:, None] & (c < C)[None, :]
     to = e[:, None] * C + c[None, :]
     acc_u = tl.zeros([EP, CP], tl.float32)
     acc_z = tl.zeros([EP, CP], tl.float32)
-    acc_gamma = tl.zeros([BP, CP], tl.float32)
-    acc_beta = tl.zeros([BP, CP], tl.float32)
+    sum_u = tl.zeros([EP], tl.float32)
+    sum_z = tl.zeros([EP], tl.float32)
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         b, s, inside = pixels_of(tile, tiles_an_image, pixels, BP)
         at, has = rows(b * pixels + s, inside, C, CP)
         hat = tl.load(x + at, mask=has, other=0.0).to(tl.float32)
-        v = hat
         if NORM:
             hat, scale = normalise(hat, has, eps, C)
-            g = tl.load(gamma + c, mask=c < C, other=0.0)[None, :]
-            v = tl.where(has, hat * g + tl.load(beta + c, mask=c < C, other=0.0)[None, :], 0.0)
         planar = (b * E + e)[:, None] * pixels + s[None, :]
         grad = tl.load(du + planar, mask=(e < E)[:, None] & inside[None, :], other=0.0).to(tl.float32)  # (EP, BP)
-        acc_u = tl.dot(grad, v, acc_u, input_precision=PRECISION)
+        acc_u = tl.dot(grad, hat, acc_u, input_precision=PRECISION)
         weight = tl.load(w + to, mask=known, other=0.0)
         dv = tl.dot(tl.trans(grad), weight, input_precision=PRECISION)
+        if NORM:
+            sum_u += tl.sum(grad, axis=1)
         at_z, has_z = rows(b * pixels + s, inside, E, EP)
         grad = tl.load(dz + at_z, mask=has_z, other=0.0).to(tl.float32)  # (BP, EP)
-        acc_z = tl.dot(tl.trans(grad), v, acc_z, input_precision=PRECISION)
+        acc_z = tl.dot(tl.trans(grad), hat, acc_z, input_precision=PRECISION)
         weight = tl.load(w + E * C + to, mask=known, other=0.0)
         dv = tl.dot(grad, weight, dv, input_precision=PRECISION)
         if NORM:
-            acc_gamma += dv * hat
-            acc_beta += dv
+            sum_z += tl.sum(grad, axis=0)
+            g = tl.load(gamma + c, mask=c < C, other=0.0)[None, :]
             dv = normalise_gradient(dv * g, hat, scale, C)
         tl.store(dx + at, dv.to(dx.dtype.element_ty), mask=has)
-    part = tl.program_id(0)
-    dw += part * (2 * E * C)
-    tl.store(dw + to, acc_u, mask=known)
-    tl.store(dw + E * C + to, acc_z, mask=known)
+    outer += tl.program_id(0) * (2 * E * C)
+    tl.store(outer + to, acc_u, mask=known)
+    tl.store(outer + E * C + to, acc_z, mask=known)
     if NORM:
-        tl.store(dnorm + (2 * part) * C + c, tl.sum(acc_gamma, axis=0), mask=c < C)
-        tl.store(dnorm + (2 * part + 1) * C + c, tl.sum(acc_beta, axis=0), mask=c < C)
+        plain += tl.program_id(0) * (2 * E)
+        tl.store(plain + e, sum_u, mask=e < E)
+        tl.store(plain + E + e, sum_z, mask=e < E)
 
 
 @triton.jit
@@ -156,37 +159,37 @@ def out_kernel(
 
 @triton.jit
 def out_gradient_kernel(
-    dout, y, z, gamma, beta, w, dy, dz, dw, dnorm, pixels, tiles_an_image, tiles, eps,
+    dout, y, z, gamma, beta, w, dy, dz, outer, pixels, tiles_an_image, tiles, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EP: tl.constexpr, BP: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dy, dz, and this program's part of dW (programs, C, E) and of dgamma, dbeta (programs, 2, E)."""
+    """dy, dz, and this program's sums over pixels, outer (programs, 2, C, E): dout^T (hat SiLU(z)), dout^T SiLU(z).
+
+    With these as G and P: dW = gamma G + beta P, dgamma = sum over rows of W G, dbeta = sum over rows of W P.
+    """
     c, e = tl.arange(0, CP), tl.arange(0, EP)
     known = (c < C)[:, None] & (e < E)[None, :]
     to = c[:, None] * E + e[None, :]
-    acc = tl.zeros([CP, EP], tl.float32)
-    acc_gamma = tl.zeros([BP, EP], tl.float32)
-    acc_beta = tl.zeros([BP, EP], tl.float32)
+    acc_hat = tl.zeros([CP, EP], tl.float32)
+    acc_plain = tl.zeros([CP, EP], tl.float32)
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         b, s, inside = pixels_of(tile, tiles_an_image, pixels, BP)
         hat, scale, through, open_, has_e = gate(y, z, b, s, inside, pixels, eps, E, EP)
-        g = tl.load(gamma + e, mask=e < E, other=0.0)[None, :]
-        affine = hat * g + tl.load(beta + e, mask=e < E, other=0.0)[None, :]
         at, has = rows(b * pixels + s, inside, C, CP)
         grad = tl.load(dout + at, mask=has, other=0.0).to(tl.float32)  # (BP, CP)
-        acc = tl.dot(tl.trans(grad), affine * (through * open_), acc, input_precision=PRECISION)
         weight = tl.load(w + to, mask=known, other=0.0)
-        grad_gated = tl.dot(grad, weight, input_precision=PRECISION)  # (BP, EP)
+        gated = tl.dot(grad, weight, input_precision=PRECISION)  # (BP, EP), gradient of LayerNorm(y) SiLU(z)
+        turned = tl.trans(grad)
+        acc_plain = tl.dot(turned, through * open_, acc_plain, input_precision=PRECISION)
+        acc_hat = tl.dot(turned, hat * (through * open_), acc_hat, input_precision=PRECISION)
+        g = tl.load(gamma + e, mask=e < E, other=0.0)[None, :]
+        affine = hat * g + tl.load(beta + e, mask=e < E, other=0.0)[None, :]
         slope = open_ * (1.0 + through * (1.0 - open_))  # of SiLU
         at_z, _ = rows(b * pixels + s, inside, E, EP)
-        tl.store(dz + at_z, (grad_gated * affine * slope).to(dz.dtype.element_ty), mask=has_e)
-        grad_affine = grad_gated * (through * open_)
-        acc_gamma += grad_affine * hat
-        acc_beta += grad_affine
-        value = normalise_gradient(grad_affine * g, hat, scale, E)
+        tl.store(dz + at_z, (gated * affine * slope).to(dz.dtype.element_ty), mask=has_e)
+        value = normalise_gradient(gated * (through * open_) * g, hat, scale, E)
         planar = (b * E + e)[None, :] * pixels + s[:, None]
         tl.store(dy + planar, value.to(dy.dtype.element_ty), mask=has_e)
-    part = tl.program_id(0)
-    tl.store(dw + part * (C * E) + to, acc, mask=known)
-    tl.store(dnorm + (2 * part) * E + e, tl.sum(acc_gamma, axis=0), mask=e < E)
-    tl.store(dnorm + (2 * part + 1) * E + e, tl.sum(acc_beta, axis=0), mask=e < E)
+    outer += tl.program_id(0) * (2 * C * E)
+    tl.store(outer + to, acc_hat, mask=known)
+    tl.store(outer + C * E + to, acc_plain, mask=known)

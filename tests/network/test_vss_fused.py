@@ -75,7 +75,8 @@ def conv3_silu(x, w, b):
 def _few_programs(monkeypatch):
     """So that a program that keeps sums takes several tiles, and a tile is smaller than an image."""
     monkeypatch.setattr(vss_fused, "PROGRAMS", 2)
-    monkeypatch.setattr(vss_fused, "TILE", 512)
+    monkeypatch.setattr(vss_fused, "FORWARD", dict.fromkeys((16, 32, 64, 128), (16, 4)))
+    monkeypatch.setattr(vss_fused, "BACKWARD", dict.fromkeys((16, 32, 64, 128), (16, 4)))
     monkeypatch.setattr(vss_fused, "BLOCK", 64)
 
 
