@@ -1,65 +1,44 @@
 """The parts of a VSS block around its scan as fused differentiable operators for NVIDIA GPUs.
 
     norm_in_proj     (B, H, W, D) -> u (B, E, H, W), z (B, H, W, E)     LayerNorm, in_proj
-    conv3_silu       (B, E, H, W) -> (B, E, H, W)                       depth-wise 3x3, bias, SiLU
     gated_out_proj   y (B, E, H, W), z -> (B, H, W, D)                  out_norm, SiLU gate, out_proj, residual
 
 VSS block of VMamba v0 (Liu et al. 2024, arXiv 2401.10166, section 4.3); in PyTorch: ``scan2d.py``. Tensors are
 float32, bfloat16 or float16, arithmetic is float32. Only arguments are saved for the backward, which recomputes
-the rest. Kernels: ``vss_kernels.py`` and ``vss_conv_kernels.py``, imported when first launched.
+the rest. Kernels: ``vss_kernels.py``, imported when first launched. The convolution
+between the two: ``vss_conv_fused.py``.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
+from dermomamba.network import fused_host
+from dermomamba.network.fused_host import as_float, on, padded, precision
+
 WIDEST = 64
 """Channels D up to which one program holds all channels of a pixel."""
 
-FORWARD = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (32, 8)}
-BACKWARD = {16: (32, 1), 32: (32, 2), 64: (32, 4), 128: (32, 8)}
-"""Pixels and warps of a program, for E rounded up; the backward's hold more, chosen so that nothing spills."""
-
-BLOCK = 512
-"""Pixels that a program of the convolution holds at a time."""
-
-PROGRAMS = 1056
-"""Programs that keep sums over pixels, at most: eight for each multiprocessor of an H100 or H200."""
+FORWARD = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (16, 8)}
+BACKWARD = {16: (32, 1), 32: (32, 2), 64: (32, 4), 128: (16, 8)}
+"""Pixels and warps of a program, for E rounded up; chosen so that nothing spills in 16-bit training."""
 
 PART = 2**22
 """Numbers in the partial sums of a weight's gradient, about; fewer programs keep larger weights."""
-
-
-def _padded(channels: int) -> int:
-    return max(16, 1 << (channels - 1).bit_length())
-
-
-def _precision(*tensors: Tensor) -> str:
-    """Three TF32 products make float32's accuracy; one is finer than 16-bit numbers."""
-    return "tf32x3" if all(t.dtype == torch.float32 for t in tensors) else "tf32"
-
-
-def _on(x: Tensor) -> AbstractContextManager:
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
-
-
-def _float(w: Tensor) -> Tensor:
-    return w.detach().float().contiguous()
 
 
 class _Tiles:
     """How the pixels of (B, pixels) images with D and E channels are cut."""
 
     def __init__(self, batch: int, pixels: int, channels: int, inner: int, shapes: dict[int, tuple[int, int]]) -> None:
-        cp, ep = _padded(channels), _padded(inner)
+        cp, ep = padded(channels), padded(inner)
         bp, warps = shapes[ep]
         self.an_image = math.ceil(pixels / bp)
         self.count = batch * self.an_image
-        self.programs = min(self.count, PROGRAMS, max(132, PART // (2 * channels * inner)))
+        self.programs = min(self.count, fused_host.PROGRAMS, max(132, PART // (2 * channels * inner)))
         self.sizes = {"C": channels, "E": inner, "CP": cp, "BP": bp, "num_warps": warps}
         self.ep = ep
 
@@ -72,15 +51,15 @@ def _in(
 
     batch, height, width, channels = x.shape
     inner, pixels = weight.shape[0] // 2, height * width
-    x, w = x.contiguous(), _float(weight)
+    x, w = x.contiguous(), as_float(weight)
     u = torch.empty((batch, inner, height, width), dtype=dtype, device=x.device)
     z = torch.empty((batch, height, width, inner), dtype=dtype, device=x.device)
     tiles = _Tiles(batch, pixels, channels, inner, FORWARD)
-    affine = (w, w) if gamma is None or beta is None else (_float(gamma), _float(beta))
-    with _on(x):
+    affine = (w, w) if gamma is None or beta is None else (as_float(gamma), as_float(beta))
+    with on(x):
         in_kernel[(tiles.count,)](
             x, *affine, w, u, z, pixels, tiles.an_image, eps, EB=min(tiles.ep, 32),
-            NORM=gamma is not None, PRECISION=_precision(x, u), **tiles.sizes,
+            NORM=gamma is not None, PRECISION=precision(x, u), **tiles.sizes,
         )  # fmt: skip
     return u, z
 
@@ -103,14 +82,15 @@ def _in_backward(
 
     batch, height, width, channels = x.shape
     inner, pixels = weight.shape[0] // 2, height * width
-    x, w, du, dz = x.contiguous(), _float(weight), du.contiguous(), dz.contiguous()
+    x, w, du, dz = x.contiguous(), as_float(weight), du.contiguous(), dz.contiguous()
     dx = torch.empty_like(x)
     tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
     outer, plain = w.new_empty(tiles.programs, 2 * inner, channels), w.new_empty(tiles.programs, 2 * inner)
-    with _on(x):
+    with on(x):
         in_gradient_kernel[(tiles.programs,)](
-            du, dz, x, w if gamma is None else _float(gamma), w, dx, outer, plain, pixels, tiles.an_image, tiles.count, eps, EP=tiles.ep,
-            NORM=gamma is not None, PRECISION=_precision(x, du), **tiles.sizes,
+            du, dz, x, w if gamma is None else as_float(gamma), w, dx, outer, plain,
+            pixels, tiles.an_image, tiles.count, eps, EP=tiles.ep,
+            NORM=gamma is not None, PRECISION=precision(x, du), **tiles.sizes,
         )  # fmt: skip
     total = outer.sum(0)  # (2E, D)
     if gamma is None or beta is None:
@@ -145,67 +125,6 @@ def _differentiate_in(ctx, du, dz):
 _in.register_autograd(_differentiate_in, setup_context=_keep_in)
 
 
-def _blocks(x: Tensor) -> tuple[int, int, dict[str, int]]:
-    """Blocks a channel, programs a channel that keep sums, and the tile's sizes, for x (B, E, H, W)."""
-    batch, channels, height, width = x.shape
-    across = min(BLOCK, max(32, 1 << (height * width - 1).bit_length()))
-    images = min(BLOCK // across, 1 << (batch - 1).bit_length())
-    blocks = math.ceil(height * width / across) * math.ceil(batch / images)
-    return blocks, min(blocks, math.ceil(2 * PROGRAMS / channels)), {"PL": images, "BS": across, "num_warps": 4}
-
-
-@torch.library.custom_op("dermomamba::conv3_silu", mutates_args=())
-def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    from dermomamba.network.vss_conv_kernels import conv_kernel
-
-    x = x.contiguous()
-    out = torch.empty_like(x)
-    blocks, _, sizes = _blocks(x)
-    with _on(x):
-        conv_kernel[(blocks, x.shape[1])](x, _float(weight), _float(bias), out, *x.shape, **sizes)
-    return out
-
-
-@_conv.register_fake
-def _(x, weight, bias):
-    return x.new_empty(x.shape)
-
-
-@torch.library.custom_op("dermomamba::conv3_silu_backward", mutates_args=())
-def _conv_backward(dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    from dermomamba.network.vss_conv_kernels import conv_gradient_kernel, conv_slope_kernel
-
-    x, dout, w = x.contiguous(), dout.contiguous(), _float(weight)
-    dpre, dx = torch.empty_like(x), torch.empty_like(x)
-    blocks, programs, sizes = _blocks(x)
-    dw = w.new_empty(programs, x.shape[1], 10)
-    with _on(x):
-        conv_slope_kernel[(programs, x.shape[1])](dout, x, w, _float(bias), dpre, dw, *x.shape, blocks, **sizes)
-        conv_gradient_kernel[(blocks, x.shape[1])](dpre, w, dx, *x.shape, **sizes)
-    total = dw.sum(0)  # (E, 10)
-    return dx, total[:, :9].to(weight.dtype).reshape(weight.shape), total[:, 9].to(bias.dtype).clone()
-
-
-@_conv_backward.register_fake
-def _(dout, x, weight, bias):
-    return (
-        x.new_empty(x.shape),
-        weight.new_empty(weight.shape),
-        bias.new_empty(bias.shape),
-    )
-
-
-def _keep_conv(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _differentiate_conv(ctx, dout):
-    return _conv_backward(dout, *ctx.saved_tensors)
-
-
-_conv.register_autograd(_differentiate_conv, setup_context=_keep_conv)
-
-
 @torch.library.custom_op("dermomamba::gated_out_proj", mutates_args=())
 def _out(
     y: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, residual: Tensor | None, eps: float
@@ -218,10 +137,10 @@ def _out(
     kept = z if residual is None else residual.contiguous()
     out = torch.empty((batch, height, width, channels), dtype=kept.dtype, device=y.device)
     tiles = _Tiles(batch, pixels, channels, inner, FORWARD)
-    with _on(y):
+    with on(y):
         out_kernel[(tiles.count,)](
-            y, z, _float(gamma), _float(beta), _float(weight), kept, out, pixels, tiles.an_image, eps, EP=tiles.ep,
-            RESIDUAL=residual is not None, PRECISION=_precision(y, out), **tiles.sizes,
+            y, z, as_float(gamma), as_float(beta), as_float(weight), kept, out, pixels, tiles.an_image, eps,
+            EP=tiles.ep, RESIDUAL=residual is not None, PRECISION=precision(y, out), **tiles.sizes,
         )  # fmt: skip
     return out
 
@@ -240,14 +159,14 @@ def _out_backward(
 
     batch, inner, height, width = y.shape
     channels, pixels = weight.shape[0], height * width
-    y, z, dout, w = y.contiguous(), z.contiguous(), dout.contiguous(), _float(weight)
+    y, z, dout, w = y.contiguous(), z.contiguous(), dout.contiguous(), as_float(weight)
     dy, dz = torch.empty_like(y), torch.empty_like(z)
     tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
     outer = w.new_empty(tiles.programs, 2, channels, inner)
-    with _on(y):
+    with on(y):
         out_gradient_kernel[(tiles.programs,)](
-            dout, y, z, _float(gamma), _float(beta), w, dy, dz, outer, pixels, tiles.an_image, tiles.count, eps,
-            EP=tiles.ep, PRECISION=_precision(y, dout), **tiles.sizes,
+            dout, y, z, as_float(gamma), as_float(beta), w, dy, dz, outer, pixels, tiles.an_image, tiles.count, eps,
+            EP=tiles.ep, PRECISION=precision(y, dout), **tiles.sizes,
         )  # fmt: skip
     with_hat, plain = outer.sum(0)  # (D, E) each
     dw = with_hat * gamma.float() + plain * beta.float()
@@ -297,20 +216,6 @@ def norm_in_proj(
         u (B, E, H, W) and z (B, H, W, E), contiguous.
     """
     return _in(x, gamma, beta, weight, eps, dtype)
-
-
-def conv3_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``SiLU(conv3x3(x) + bias)``, depth-wise, zeros around.
-
-    Args:
-        x: (B, E, H, W) float32, bfloat16 or float16.
-        weight: (E, 1, 3, 3).
-        bias: (E,).
-
-    Returns:
-        (B, E, H, W), dtype of x, contiguous.
-    """
-    return _conv(x, weight, bias)
 
 
 def gated_out_proj(

@@ -6,6 +6,7 @@ process of its own with Triton's interpreter, as ``tests/scan/test_fused_triton.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermomamba.network import vss_fused
+from dermomamba.network import fused_host, vss_conv_fused, vss_fused
+from dermomamba.network.scan2d import VSSBlock
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
-sys.path.insert(0, str(Path(__file__).parents[1] / "scan"))
+ROOT = Path(__file__).parents[2]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 RUNNABLE = INTERPRETED or torch.cuda.is_available()
@@ -31,7 +33,8 @@ DTYPES = (torch.float32, torch.bfloat16)
 SIZES = [(2, 3, 5), (1, 9, 16), (3, 1, 7), (1, 6, 1), (1, 1, 1)]
 
 if INTERPRETED:
-    from test_fused_triton import interpret_with_numpy_2_4
+    sys.path.insert(0, str(ROOT / "tests"))
+    from triton_tools import interpret_with_numpy_2_4
 
     interpret_with_numpy_2_4()
 
@@ -74,10 +77,10 @@ def conv3_silu(x, w, b):
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch):
     """So that a program that keeps sums takes several tiles, and a tile is smaller than an image."""
-    monkeypatch.setattr(vss_fused, "PROGRAMS", 2)
+    monkeypatch.setattr(fused_host, "PROGRAMS", 2)
     monkeypatch.setattr(vss_fused, "FORWARD", dict.fromkeys((16, 32, 64, 128), (16, 4)))
     monkeypatch.setattr(vss_fused, "BACKWARD", dict.fromkeys((16, 32, 64, 128), (16, 4)))
-    monkeypatch.setattr(vss_fused, "BLOCK", 64)
+    monkeypatch.setattr(vss_conv_fused, "BLOCK", 64)
 
 
 @runs
@@ -112,7 +115,7 @@ def test_in_proj_without_norm_of_a_view():
 def test_conv3_silu(channels, size, dtype):
     batch, height, width = size
     arguments = [normal(batch, channels, height, width).to(dtype), normal(channels, 1, 3, 3), normal(channels)]
-    compare(vss_fused.conv3_silu, conv3_silu, arguments, dtype)
+    compare(vss_conv_fused.conv3_silu, conv3_silu, arguments, dtype)
 
 
 @runs
@@ -134,6 +137,99 @@ def test_gated_out_proj(channels, size, dtype):
     compare(lambda *a: vss_fused.gated_out_proj(*a, 1e-5), gated_out_proj, arguments, dtype)
 
 
+def blocks(channels: int = 4) -> tuple[VSSBlock, Tensor]:
+    torch.manual_seed(0)
+    block = VSSBlock(channels).to(DEVICE)
+    with torch.no_grad():
+        block.norm.weight.add_(0.2 * torch.randn_like(block.norm.weight))
+        block.norm.bias.normal_()
+        block.ss2d.out_norm.bias.normal_()
+    return block, normal(2, 3, 4, channels).to(DEVICE)
+
+
+def run(module, x: Tensor, backend: str, monkeypatch, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """Result and the gradients of the input and of every parameter."""
+    monkeypatch.setenv("DERMOMAMBA_SCAN", backend)
+    x = x.clone().requires_grad_()
+    with torch.autocast(DEVICE, dtype, enabled=dtype is not None):
+        y = module(x)
+    grads = torch.autograd.grad(y.float().square().sum(), [x, *module.parameters()])
+    return [y, *grads]
+
+
+@runs
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("whole", [True, False])
+def test_block_takes_the_fused_path(monkeypatch, dtype, whole):
+    block, x = blocks()
+    module = block if whole else block.ss2d
+    called = []
+    original = vss_fused.gated_out_proj
+    monkeypatch.setattr(vss_fused, "gated_out_proj", lambda *a: called.append(a[5]) or original(*a))
+    fused = run(module, x, "fused", monkeypatch, dtype)
+    assert len(called) == 1
+    assert (called[0] is not None) == whole
+    plain = run(module, x, "chunked", monkeypatch, dtype)
+    assert len(called) == 1
+    assert [a.dtype for a in fused] == [b.dtype for b in plain]
+    errors = [((a.float() - b.float()).norm() / b.float().norm()).item() for a, b in zip(fused, plain, strict=True)]
+    assert max(errors) < (1e-4 if dtype is None else 4e-2), errors
+
+
+@runs
+def test_operators_are_well_formed():
+    x, w = normal(1, 2, 3, 4).to(DEVICE).requires_grad_(), normal(16, 4).to(DEVICE).requires_grad_()
+    g, v = normal(4).to(DEVICE).requires_grad_(), normal(8).to(DEVICE).requires_grad_()
+    u, z, out = normal(1, 8, 2, 3), normal(1, 2, 3, 8), normal(4, 8)
+    u, z, out = (t.to(DEVICE).requires_grad_() for t in (u, z, out))
+    taps = normal(8, 1, 3, 3).to(DEVICE).requires_grad_()
+    operators = torch.ops.dermomamba
+    for operator, arguments in (
+        (operators.norm_in_proj, (x, g, g, w, 1e-6, torch.float32)),
+        (operators.norm_in_proj, (x, None, None, w, 0.0, torch.float32)),
+        (operators.conv3_silu, (u, taps, v)),
+        (operators.gated_out_proj, (u, z, v, v, out, x, 1e-5)),
+        (operators.gated_out_proj, (u, z, v, v, out, None, 1e-5)),
+    ):
+        names = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(operator.default, arguments, test_utils=names)
+
+
+@runs
+def test_gradients_have_the_layout_that_the_compiler_is_told():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    x, w, g, v = normal(2, 3, 5, 4), normal(16, 4), normal(4), normal(8)
+    u, z, out, taps = normal(2, 8, 3, 5), normal(2, 3, 5, 8), normal(4, 8), normal(8, 1, 3, 3)
+    turned = x.permute(0, 2, 1, 3)  # not contiguous
+    taps = taps.contiguous(memory_format=torch.channels_last)
+    operators = torch.ops.dermomamba
+    for operator, arguments in (
+        (operators.norm_in_proj, (turned, g, g, w, 1e-6, torch.bfloat16)),
+        (operators.norm_in_proj_backward, (normal(2, 8, 5, 3), normal(2, 5, 3, 8), turned, g, g, w, 1e-6)),
+        (operators.norm_in_proj_backward, (u, z, x, None, None, w, 0.0)),
+        (operators.conv3_silu, (u.mT, taps, v)),
+        (operators.conv3_silu_backward, (u, u, taps, v)),
+        (operators.gated_out_proj, (u, z, v, v, out, x, 1e-5)),
+        (operators.gated_out_proj_backward, (x, u, z.bfloat16(), v, v, out, 1e-5)),
+    ):
+        arguments = tuple(a.to(DEVICE) if isinstance(a, Tensor) else a for a in arguments)
+        real = operator(*arguments)
+        with FakeTensorMode() as mode:
+            told = operator(*(mode.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments))
+        pairs = zip(*((t if isinstance(t, tuple) else (t,)) for t in (real, told)), strict=True)
+        for a, b in pairs:
+            assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype), operator
+
+
+@runs
+def test_block_is_traced_without_a_break(monkeypatch):
+    block, x = blocks()
+    traced = torch.compile(block, backend="aot_eager", fullgraph=True)
+    pairs = zip(run(traced, x, "fused", monkeypatch), run(block, x, "fused", monkeypatch), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
 @pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
 def test_under_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -141,3 +237,41 @@ def test_under_the_interpreter():
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert re.search(r"(\d+) passed", result.stdout)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled under the interpreter")
+def test_compiles_for_hopper():
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests"))
+    result = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, check=False
+    )  # the __main__ part below
+    assert result.returncode == 0, result.stderr[-4000:]
+    kernels = json.loads(result.stdout)
+    assert {k["name"] for k in kernels} == {
+        "in_kernel", "in_gradient_kernel", "out_kernel", "out_gradient_kernel",
+        "conv_kernel", "conv_slope_kernel", "conv_gradient_kernel",
+    }  # fmt: skip
+    assert [k for k in kernels if k["stack"]] == []  # registers spilled to memory
+    assert all(k["shared"] <= 227 * 1024 for k in kernels)
+
+
+def launch_all() -> None:
+    """Forward and backward in bfloat16 at the narrowest and the widest stage."""
+    for channels, height, width in ((4, 192, 256), (64, 12, 16)):
+        inner = 2 * channels
+        norm, w = torch.zeros(channels), torch.zeros(2 * inner, channels)
+        x = torch.zeros(3, height, width, channels, dtype=torch.bfloat16)
+        u, z = vss_fused._in(x, norm, norm, w, 1e-6, torch.bfloat16)
+        vss_fused._in_backward(u, z, x, norm, norm, w, 1e-6)
+        norm, w, taps = torch.zeros(inner), torch.zeros(channels, inner), torch.zeros(inner, 1, 3, 3)
+        vss_conv_fused._conv(u, taps, norm)
+        vss_conv_fused._conv_backward(u, u, taps, norm)
+        vss_fused._out(u, z, norm, norm, w, x, 1e-5)
+        vss_fused._out_backward(x, u, z, norm, norm, w, 1e-5)
+
+
+if __name__ == "__main__":
+    from triton_tools import compiled_for_hopper
+
+    print(json.dumps(compiled_for_hopper(launch_all)))
