@@ -36,7 +36,7 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     from dermomamba.network.vss_conv_kernels import conv_kernel
 
     x = x.contiguous()
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     blocks, _, sizes = _blocks(x)
     with on(x):
         conv_kernel[(blocks, x.shape[1])](x, as_float(weight), as_float(bias), out, *x.shape, **sizes)
@@ -53,14 +53,15 @@ def _conv_backward(dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tup
     from dermomamba.network.vss_conv_kernels import conv_gradient_kernel, conv_slope_kernel
 
     x, dout, w = x.contiguous(), dout.contiguous(), as_float(weight)
-    dpre, dx = torch.empty_like(x), torch.empty_like(x)
+    dpre, dx = x.new_empty(x.shape), x.new_empty(x.shape)
     blocks, programs, sizes = _blocks(x)
     dw = w.new_empty(programs, x.shape[1], 10)
     with on(x):
         conv_slope_kernel[(programs, x.shape[1])](dout, x, w, as_float(bias), dpre, dw, *x.shape, blocks, **sizes)
         conv_gradient_kernel[(blocks, x.shape[1])](dpre, w, dx, *x.shape, **sizes)
     total = dw.sum(0)  # (E, 10)
-    return dx, total[:, :9].to(weight.dtype).reshape(weight.shape), total[:, 9].to(bias.dtype).clone()
+    taps = total[:, :9].to(weight.dtype).contiguous().view(weight.shape)
+    return dx, taps, total[:, 9].to(bias.dtype).contiguous()
 
 
 @_conv_backward.register_fake

@@ -9,6 +9,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+SIZES = ["batch", "channels"]
+"""Integer arguments that must not be specialised: another batch would compile everything again."""
+
 
 @triton.jit
 def _place(block, channel, batch, channels, pixels, PL: tl.constexpr, BS: tl.constexpr):
@@ -43,7 +46,7 @@ def _taps(src, at, exists, s, height, width):
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def conv_kernel(
     x, w, bias, out, batch, channels, height, width,
     PL: tl.constexpr, BS: tl.constexpr,
@@ -59,7 +62,7 @@ def conv_kernel(
     tl.store(out + at, (value * tl.sigmoid(value)).to(out.dtype.element_ty), mask=exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=[*SIZES, "blocks"])
 def conv_slope_kernel(
     dout, x, w, bias, dpre, dw, batch, channels, height, width, blocks,
     PL: tl.constexpr, BS: tl.constexpr,
@@ -103,7 +106,7 @@ def conv_slope_kernel(
     tl.store(dw + 9, tl.sum(a9))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def conv_gradient_kernel(
     dpre, w, dx, batch, channels, height, width,
     PL: tl.constexpr, BS: tl.constexpr,

@@ -83,7 +83,7 @@ def _in_backward(
     batch, height, width, channels = x.shape
     inner, pixels = weight.shape[0] // 2, height * width
     x, w, du, dz = x.contiguous(), as_float(weight), du.contiguous(), dz.contiguous()
-    dx = torch.empty_like(x)
+    dx = x.new_empty(x.shape)
     tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
     outer, plain = w.new_empty(tiles.programs, 2 * inner, channels), w.new_empty(tiles.programs, 2 * inner)
     with on(x):
@@ -160,7 +160,7 @@ def _out_backward(
     batch, inner, height, width = y.shape
     channels, pixels = weight.shape[0], height * width
     y, z, dout, w = y.contiguous(), z.contiguous(), dout.contiguous(), as_float(weight)
-    dy, dz = torch.empty_like(y), torch.empty_like(z)
+    dy, dz = y.new_empty(y.shape), z.new_empty(z.shape)
     tiles = _Tiles(batch, pixels, channels, inner, BACKWARD)
     outer = w.new_empty(tiles.programs, 2, channels, inner)
     with on(y):

@@ -18,6 +18,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+SIZES = ["tiles_an_image", "tiles"]
+"""Integer arguments that must not be specialised: another batch would compile everything again."""
+
 
 @triton.jit
 def pixels_of(tile, tiles_an_image, pixels, BP: tl.constexpr):
@@ -49,7 +52,7 @@ def rows(at, inside, COUNT: tl.constexpr, PADDED: tl.constexpr):
     return at[:, None] * COUNT + c, inside[:, None] & (c < COUNT)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES[:1])
 def in_kernel(
     x, gamma, beta, w, u, z, pixels, tiles_an_image, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EB: tl.constexpr, BP: tl.constexpr,
@@ -76,7 +79,7 @@ def in_kernel(
         tl.store(z + (b * pixels + s)[:, None] * E + e[None, :], value.to(z.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def in_gradient_kernel(
     du, dz, x, gamma, w, dx, outer, plain, pixels, tiles_an_image, tiles, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EP: tl.constexpr, BP: tl.constexpr,
@@ -137,7 +140,7 @@ def gate(y, z, b, s, inside, pixels, eps, E: tl.constexpr, EP: tl.constexpr):
     return hat, scale, through, tl.sigmoid(through), has
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES[:1])
 def out_kernel(
     y, z, gamma, beta, w, residual, out, pixels, tiles_an_image, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EP: tl.constexpr, BP: tl.constexpr,
@@ -157,7 +160,7 @@ def out_kernel(
     tl.store(out + at, total.to(out.dtype.element_ty), mask=has)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def out_gradient_kernel(
     dout, y, z, gamma, beta, w, dy, dz, outer, pixels, tiles_an_image, tiles, eps,
     C: tl.constexpr, E: tl.constexpr, CP: tl.constexpr, EP: tl.constexpr, BP: tl.constexpr,
