@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermomamba.network import fused_host, vss_conv_fused, vss_fused
+from dermomamba.network import fused_host, scan2d, vss_conv_fused, vss_fused
 from dermomamba.network.scan2d import VSSBlock
+from dermomamba.scan import cross_scan
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
 ROOT = Path(__file__).parents[2]
@@ -148,8 +149,9 @@ def blocks(channels: int = 4) -> tuple[VSSBlock, Tensor]:
 
 
 def run(module, x: Tensor, backend: str, monkeypatch, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Result and the gradients of the input and of every parameter."""
+    """Result and the gradients of the input and of every parameter; the scan itself is tests/scan's."""
     monkeypatch.setenv("DERMOMAMBA_SCAN", backend)
+    monkeypatch.setattr(scan2d, "cross_scan", lambda *a: cross_scan(*a, backend="chunked"))
     x = x.clone().requires_grad_()
     with torch.autocast(DEVICE, dtype, enabled=dtype is not None):
         y = module(x)
@@ -223,11 +225,18 @@ def test_gradients_have_the_layout_that_the_compiler_is_told():
 
 
 @runs
-def test_block_is_traced_without_a_break(monkeypatch):
-    block, x = blocks()
-    traced = torch.compile(block, backend="aot_eager", fullgraph=True)
-    pairs = zip(run(traced, x, "fused", monkeypatch), run(block, x, "fused", monkeypatch), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+def test_traced_without_a_break():
+    def parts(x, gamma, w, taps, bias, out):
+        u, z = vss_fused.norm_in_proj(x, gamma, gamma, w, 1e-6, torch.float32)
+        return vss_fused.gated_out_proj(vss_conv_fused.conv3_silu(u, taps, bias), z, bias, bias, out, x, 1e-5)
+
+    arguments = [normal(1, 2, 3, 4), normal(4), normal(16, 4), normal(8, 1, 3, 3), normal(8), normal(4, 8)]
+    arguments = [a.to(DEVICE).requires_grad_() for a in arguments]
+    traced = torch.compile(parts, backend="aot_eager", fullgraph=True)
+    y, plain = traced(*arguments), parts(*arguments)
+    assert torch.equal(y, plain)
+    gradients = torch.autograd.grad(y.sum(), arguments), torch.autograd.grad(plain.sum(), arguments)
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 @pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
