@@ -15,12 +15,14 @@ Glossary
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dermomamba.scan import cross_scan
+from dermomamba.network import fused_host, vss_conv_fused, vss_fused
+from dermomamba.scan import backend_for, cross_scan
 
 DIRECTIONS = 4
 
@@ -65,12 +67,36 @@ class SS2D(nn.Module):
             self.A_logs.copy_(torch.arange(1, n + 1, dtype=torch.float32).log().expand_as(self.A_logs))
             self.Ds.fill_(1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None, residual: Tensor | None = None) -> Tensor:
+        """``residual + SS2D(norm(x))``; where the scan runs fused, everything around it does too.
+
+        Args:
+            x: (B, H, W, D).
+            norm: applied to x first.
+            residual: (B, H, W, D), added to the result.
+        """
+        if x.dtype in fused_host.DTYPES and x.shape[-1] <= vss_fused.WIDEST and backend_for(x.device) == "fused":
+            return self._fused(x, norm, residual)
+        y = self._plain(x if norm is None else norm(x))
+        return y if residual is None else residual + y
+
+    def _scan(self, x: Tensor) -> Tensor:
+        return cross_scan(x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
+
+    def _fused(self, x: Tensor, norm: nn.LayerNorm | None, residual: Tensor | None) -> Tensor:
+        """The same from fused operators; u, y and z are in autocast's dtype, as its matrix products would be."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        gamma, beta, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
+        u, z = vss_fused.norm_in_proj(x, gamma, beta, self.in_proj.weight, eps, dtype)
+        y = self._scan(vss_conv_fused.conv3_silu(u, self.conv2d.weight, cast(Tensor, self.conv2d.bias)))  # (B, E, H, W)
+        out = self.out_norm
+        return vss_fused.gated_out_proj(y, z, out.weight, out.bias, self.out_proj.weight, residual, out.eps)
+
+    def _plain(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # (B, H, W, E) each
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, E, H, W)
-        y = cross_scan(
-            x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds
-        )  # (B, E, H, W)
+        y = self._scan(x)  # (B, E, H, W)
         y = self.out_norm(y.permute(0, 2, 3, 1))  # (B, H, W, E)
         return self.out_proj(y * F.silu(z))  # (B, H, W, D)
 
@@ -91,4 +117,4 @@ class VSSBlock(nn.Module):
         self.ss2d = SS2D(d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.ss2d(self.norm(x))
+        return self.ss2d(x, norm=self.norm, residual=x)

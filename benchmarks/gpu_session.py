@@ -1,0 +1,303 @@
+"""One command for a short loan of an NVIDIA GPU: right first, then fast, in about eight minutes.
+
+    PYTHONPATH=. python benchmarks/gpu_session.py --out gpu.json
+
+Steps, each printed and saved as soon as it is done: parity of the fused operators with float64 on the device;
+inference (batch 1 and 64, float32 and bfloat16) eager, as CUDA graph and compiled; the training step (batch 64,
+bfloat16); a profile of each. Where mamba_ssm can be imported, its back end is timed in the same run. Nothing of the
+page is needed: torch, triton and numpy are enough. Steps that would start after --minutes are left out, and said so.
+Exit status 1 if a parity check fails.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: E402
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+if "dermomamba" not in sys.modules:  # its __init__ imports the measures, and with them OpenCV and SciPy
+    package = types.ModuleType("dermomamba")
+    package.__path__ = [str(ROOT / "dermomamba")]
+    sys.modules["dermomamba"] = package
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dermomamba.network import DermoMamba
+from dermomamba.network.cuda_graph import GraphedNetwork
+from dermomamba.network.scan2d import SS2D, VSSBlock
+from dermomamba.network.vss_conv_fused import conv3_silu
+from dermomamba.scan import VARIABLE, why_unavailable
+
+STAGES = ((4, 192, 256), (8, 96, 128), (16, 48, 64), (32, 24, 32), (64, 12, 16))
+SWEEPS = ((64, 6, 8), (6, 8, 64), (8, 64, 6))
+ODD = ((4, 37, 53), (16, 1, 77), (6, 65, 1))
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+
+
+class Session:
+    """What was measured, saved after each step, and the time that is left."""
+
+    def __init__(self, out: Path | None, minutes: float) -> None:
+        self.out, self.started, self.limit = out, time.perf_counter(), 60 * minutes
+        self.results: dict[str, Any] = {
+            "gpu": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        self.save("machine", self.results["gpu"])
+
+    def save(self, name: str, value: Any) -> None:
+        self.results[name] = value
+        print(f"[{time.perf_counter() - self.started:5.0f} s] {name}: {value}", flush=True)
+        if self.out:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
+
+    def step(self, name: str, work: Callable[[], Any]) -> None:
+        """Run one step; a step that fails is noted and the rest goes on."""
+        if time.perf_counter() - self.started > self.limit:
+            self.save(name, "left out: no time")
+            return
+        try:
+            self.save(name, work())
+        except Exception as problem:  # a session on a lent machine must go on to its next step
+            self.save(name, f"failed: {type(problem).__name__}: {str(problem)[:400]}")
+        torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def backend(name: str):
+    """The scan back end, and with it fused operators or plain PyTorch around the scan."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-12)).item()
+
+
+def derivatives(module: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
+    y = module(x)
+    return [y, *torch.autograd.grad(y, [x, *module.parameters()], dy.to(y))]
+
+
+def parity(kind: type[nn.Module], channels: int, height: int, width: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Largest relative error of result and gradients, against plain PyTorch in float64 (chunked scan)."""
+    torch.manual_seed(0)
+    module = kind(channels).cuda()
+    x = torch.randn(2, height, width, channels, device="cuda").to(dtype).requires_grad_()
+    dy = torch.randn(2, height, width, channels, device="cuda").to(dtype)
+    with backend("fused"):
+        ours = derivatives(module, x, dy)
+    with backend("chunked"):
+        exact = derivatives(module.double(), x.detach().double().requires_grad_(), dy.double())
+    names = ["y", "dx", *(f"d {name}" for name, _ in module.named_parameters())]
+    errors = {n: difference(a, b) for n, a, b in zip(names, ours, exact, strict=True)}
+    worst = max(errors, key=errors.__getitem__)
+    return {"pass": errors[worst] < TOLERANCE[dtype], "worst": worst, "error": errors[worst], "y": errors["y"]}
+
+
+def cases() -> list[tuple[type[nn.Module], tuple[int, int, int]]]:
+    return [(VSSBlock, shape) for shape in STAGES + ODD] + [(SS2D, shape) for shape in SWEEPS]
+
+
+def warm(number: int, dtype: torch.dtype) -> None:
+    """Compile what one case launches."""
+    kind, (channels, height, width) = cases()[number]
+    x = torch.randn(2, height, width, channels, device="cuda").to(dtype).requires_grad_()
+    with backend("fused"):
+        derivatives(kind(channels).cuda(), x, torch.ones_like(x))
+    torch.cuda.synchronize()
+
+
+def compile_beside() -> str:
+    """Every case in a process of its own, all at once: Triton's cache is on disk."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--warm", str(i), str(dtype)[6:]], stderr=subprocess.PIPE, text=True
+        )
+        for i in range(len(cases()))
+        for dtype in TOLERANCE
+    ]
+    complaints = [worker.communicate()[1] for worker in workers]
+    failed = [c for c, worker in zip(complaints, workers, strict=True) if worker.returncode]
+    return f"{len(workers)} processes, {len(failed)} failed" + (f"; first: {failed[0][-1500:]}" if failed else "")
+
+
+def conv_parity(dtype: torch.dtype) -> dict[str, Any]:
+    x = torch.randn(3, 8, 37, 53, device="cuda").to(dtype).requires_grad_()
+    w = torch.randn(8, 1, 3, 3, device="cuda", requires_grad=True)
+    b, dy = torch.randn(8, device="cuda", requires_grad=True), torch.randn_like(x)
+    exact = [t.detach().double().requires_grad_() for t in (x, w, b)]
+    y, truth = conv3_silu(x, w, b), F.silu(F.conv2d(*exact, padding=1, groups=8))
+    ours, theirs = torch.autograd.grad(y, (x, w, b), dy), torch.autograd.grad(truth, exact, dy.double())
+    error = max(difference(a, c) for a, c in zip((y, *ours), (truth, *theirs), strict=True))
+    return {"pass": error < TOLERANCE[dtype], "error": error}
+
+
+def all_parities(session: Session) -> bool:
+    for dtype in TOLERANCE:
+        name = str(dtype)[6:]
+        session.step(f"parity conv {name}", lambda dtype=dtype: conv_parity(dtype))
+        for kind, shape in cases():
+            title = f"parity {kind.__name__} {shape} {name}"
+            session.step(title, lambda kind=kind, shape=shape, dtype=dtype: parity(kind, *shape, dtype))
+    found = {k: v for k, v in session.results.items() if k.startswith("parity ")}
+    good = all(isinstance(v, dict) and v["pass"] for v in found.values())
+    session.save("parity", f"{'PASS' if good else 'FAIL'}: {len(found)} cases")
+    return good
+
+
+def milliseconds(work: Callable[[], Any], seconds: float = 2.0) -> dict[str, float]:
+    """Median and quartiles of repeated runs, and peak memory."""
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(times) < 5 or (time.perf_counter() < until and len(times) < 200):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    low, median, high = statistics.quantiles(times, n=4)
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    return {"ms": round(median, 3), "q1": round(low, 3), "q3": round(high, 3), "peak_GiB": round(peak, 2)}
+
+
+def inference(how: str, scan: str, batch: int, dtype: torch.dtype) -> Callable[[], Any]:
+    """A function that runs one batch: eager, graph or compiled."""
+    network = DermoMamba().eval().requires_grad_(False).cuda().to(memory_format=torch.channels_last)
+    call: Any = GraphedNetwork(network) if how == "graph" else network
+    if how == "compile":
+        call = torch.compile(network)
+    x = torch.rand(batch, 3, *network.image_size, device="cuda").contiguous(memory_format=torch.channels_last)
+
+    def work() -> Tensor:
+        with backend(scan), torch.inference_mode(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            return call(x)
+
+    return work
+
+
+def training(how: str, scan: str, batch: int) -> Callable[[], Any]:
+    """Forward in bfloat16, a soft Dice and cross-entropy loss, backward and AdamW: without the guided loss's maps."""
+    network = DermoMamba().train().cuda().to(memory_format=torch.channels_last)
+    step: Any = torch.compile(network) if how == "compile" else network
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    x = torch.rand(batch, 3, *network.image_size, device="cuda").contiguous(memory_format=torch.channels_last)
+    t = (torch.rand(batch, 1, *network.image_size, device="cuda") > 0.5).float()
+
+    def work() -> None:
+        with backend(scan):
+            with torch.autocast("cuda", torch.bfloat16):
+                logits = step(x)
+            logits = logits.float()
+            p = torch.sigmoid(logits)
+            dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+            loss = F.binary_cross_entropy_with_logits(logits, t) + dice
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return work
+
+
+def profile(work: Callable[[], Any]) -> list[dict[str, Any]]:
+    """The twenty-five kernels that take most of the GPU's time."""
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as p:
+        work()
+        torch.cuda.synchronize()
+    rows = sorted(p.key_averages(), key=lambda e: -e.self_device_time_total)
+    whole = sum(e.self_device_time_total for e in rows)
+    table = [
+        {"ms": round(e.self_device_time_total / 1e3, 3), "share": round(e.self_device_time_total / whole, 3)}
+        | {"calls": e.count, "kernel": e.key[:90]}
+        for e in rows[:25]
+    ]
+    for row in table:
+        print(f"   {row['ms']:9.3f} ms {row['share']:6.1%} x{row['calls']:<4d} {row['kernel']}", flush=True)
+    return table
+
+
+def network_parity() -> dict[str, Any]:
+    """Logits of the whole network, fused and graphed against plain PyTorch."""
+    torch.manual_seed(0)
+    network = DermoMamba().eval().requires_grad_(False).cuda()
+    x, graphed = torch.rand(2, 3, *network.image_size, device="cuda"), GraphedNetwork(network)
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with backend("chunked"):
+            plain = network(x)
+        with backend("fused"):
+            errors = {"fused": difference(network(x), plain), "graph": difference(graphed(x), plain)}
+    return errors | {"captured": len(graphed._graphs) == 1, "pass": max(errors.values()) < 1e-3}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="JSON, written after each step")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no step starts after so many")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes; last)")
+    parser.add_argument("--warm", nargs=2, metavar=("CASE", "DTYPE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.warm:
+        warm(int(options.warm[0]), getattr(torch, options.warm[1]))
+        return 0
+    if reason := why_unavailable("fused", "cuda"):
+        print(reason)
+        return 1
+    session = Session(options.out, options.minutes)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    session.step("compiled", compile_beside)
+    session.step("parity network", network_parity)
+    good = all_parities(session)
+    scans = ["fused"] + ([] if why_unavailable("mamba_ssm", "cuda") else ["mamba_ssm"])
+    dtypes = (torch.float32, torch.bfloat16)
+    for batch in (64, 1):
+        for dtype in dtypes:
+            for scan in scans:
+                for how in ("eager", "graph") if scan == "fused" else ("eager",):
+                    name = f"inference {scan} {how} batch {batch} {str(dtype)[6:]}"
+                    session.step(name, lambda a=(how, scan, batch, dtype): milliseconds(inference(*a)))
+    for scan in scans:
+        session.step(f"training {scan} eager batch 64", lambda s=scan: milliseconds(training("eager", s, 64)))
+    for dtype in dtypes:
+        name = f"profile inference fused batch 64 {str(dtype)[6:]}"
+        session.step(name, lambda d=dtype: profile(inference("eager", "fused", 64, d)))
+    session.step("profile training fused batch 64", lambda: profile(training("eager", "fused", 64)))
+    if options.compile:
+        for batch in (64, 1):
+            name = f"inference fused compile batch {batch} bfloat16"
+            session.step(name, lambda b=batch: milliseconds(inference("compile", "fused", b, torch.bfloat16)))
+        session.step("training fused compile batch 64", lambda: milliseconds(training("compile", "fused", 64)))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
