@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dermomamba.network import fused_host, vss_conv_fused, vss_fused
+from dermomamba.network import around_probe, fused_host, vss_conv_fused, vss_fused
 from dermomamba.scan import backend_for, cross_scan
 
 DIRECTIONS = 4
@@ -75,16 +75,17 @@ class SS2D(nn.Module):
             norm: applied to x first.
             residual: (B, H, W, D), added to the result.
         """
-        if x.dtype in fused_host.DTYPES and x.shape[-1] <= vss_fused.WIDEST and backend_for(x.device) == "fused":
-            return self._fused(x, norm, residual)
-        y = self._plain(x if norm is None else norm(x))
+        fits = x.dtype in fused_host.DTYPES and x.shape[-1] <= vss_fused.WIDEST
+        if fits and backend_for(x.device) == "fused" and around_probe.usable(x.device):
+            return self.around(x, norm, residual)
+        y = self.plain(x if norm is None else norm(x))
         return y if residual is None else residual + y
 
     def _scan(self, x: Tensor) -> Tensor:
         return cross_scan(x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
 
-    def _fused(self, x: Tensor, norm: nn.LayerNorm | None, residual: Tensor | None) -> Tensor:
-        """The same from fused operators; u, y and z are in autocast's dtype, as its matrix products would be."""
+    def around(self, x: Tensor, norm: nn.LayerNorm | None, residual: Tensor | None) -> Tensor:
+        """``forward`` from fused operators; u, y and z are in autocast's dtype, as its matrix products would be."""
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         gamma, beta, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
@@ -93,7 +94,8 @@ class SS2D(nn.Module):
         out = self.out_norm
         return vss_fused.gated_out_proj(y, z, out.weight, out.bias, self.out_proj.weight, residual, out.eps)
 
-    def _plain(self, x: Tensor) -> Tensor:
+    def plain(self, x: Tensor) -> Tensor:
+        """SS2D from PyTorch's own operations and the scan."""
         x, z = self.in_proj(x).chunk(2, dim=-1)  # (B, H, W, E) each
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, E, H, W)
         y = self._scan(x)  # (B, E, H, W)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermomamba.network import fused_host, scan2d, vss_conv_fused, vss_fused
+from dermomamba.network import around_probe, fused_host, scan2d, vss_conv_fused, vss_fused
 from dermomamba.network.scan2d import VSSBlock
 from dermomamba.scan import cross_scan
 
@@ -165,6 +165,7 @@ def run(module, x: Tensor, backend: str, monkeypatch, dtype: torch.dtype | None 
 def test_block_takes_the_fused_path(monkeypatch, dtype, whole):
     block, x = blocks()
     module = block if whole else block.ss2d
+    assert around_probe.usable(x.device)
     called = []
     original = vss_fused.gated_out_proj
     monkeypatch.setattr(vss_fused, "gated_out_proj", lambda *a: called.append(a[5]) or original(*a))
