@@ -77,7 +77,7 @@ def wire(box: CorrectBox) -> None:
     press["clear"].click(
         lambda desk: {box.points: "", **(box.charted(desk, "") if desk else {})}, [box.desk], seen, **LANE
     )
-    box.points.input(
+    box.points.change(
         lambda desk, points: box.charted(desk, points) if desk else {box.chart: gr.skip()},
         [box.desk, box.points],
         [box.chart],

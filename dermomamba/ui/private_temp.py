@@ -22,6 +22,8 @@ if sys.platform != "win32":
     import fcntl
 
 PREFIX, LOCK = "dermomamba-", ".alive"
+TRIES = 100
+_folders: list[Path] = []
 _held: list[IO[str]] = []
 """Locks of this process's folders; closed, and so released, when it ends in whatever way."""
 
@@ -44,7 +46,8 @@ def make_private_temp() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)).resolve()
     _held.append(_locked(folder))
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _folders.append(folder)
+    atexit.register(_remove_all)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
     return folder
@@ -89,5 +92,18 @@ def _free(lock: Path) -> bool:
         return False
 
 
+def _remove_all() -> None:
+    """Delete this process's folders; requests that are still being answered may write into them meanwhile."""
+    for folder in _folders:
+        for _ in range(TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    """End at once, so that no thread that still answers a request can bring the folder back."""
+    _remove_all()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + number)

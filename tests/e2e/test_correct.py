@@ -187,7 +187,7 @@ def test_buttons_points_and_what_is_accepted(opened, photos, out: Path, shoot) -
     page.locator("#correct-accept").click()
     page.locator("#correct-gallery img").first.wait_for()
     page.locator("#correct-title").get_by_text("Photo 2 of 2").wait_for()
-    assert "Same as the network's" in facts(page)
+    page.locator("#correct-facts").get_by_text("Same as the network's").wait_for()
     shoot(page, "correct-second", full=True)
     assert not FORBIDDEN.search(page.locator("body").inner_text())
     page.locator("#write").click()
