@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,18 +32,8 @@ runs = pytest.mark.skipif(not RUNNABLE, reason="no CUDA device; runs in test_und
 FP32, BF16 = 1e-4, 2e-2
 
 
-def interpret_with_numpy_2_4() -> None:
-    """Triton 3.6's interpreter takes int() of one-element arrays, which NumPy 2.4 refuses."""
-    from triton.runtime import interpreter
-
-    original = interpreter._patch_lang_tensor
-
-    def patched(tensor, scope):
-        original(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patched
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from triton_tools import compiled_for_hopper, interpret_with_numpy_2_4  # noqa: E402
 
 if INTERPRETED:
     interpret_with_numpy_2_4()
@@ -286,51 +275,10 @@ def test_compiles_for_hopper():
     assert [k for k in kernels if k["name"] in inner and k["shared"]] == []  # layouts converted in the loop
 
 
-def compile_for_hopper() -> list[dict]:
-    """Every launch of a forward and a backward, compiled for sm_90 in place of run, with what it uses."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.runtime import driver
-    from triton.runtime.jit import JITFunction
-
+def launch_all() -> None:
+    """Every launch of a forward and a backward."""
     from dermomamba.scan import fused_launch
 
-    class Hopper:
-        def get_current_target(self):
-            return GPUTarget("cuda", 90, 32)
-
-        def get_current_device(self):
-            return 0
-
-        def get_current_stream(self, device=None):
-            return 0
-
-    kernels: dict[int, dict] = {}
-    kept = []
-    original = JITFunction.run
-
-    def compiled(self, *args, grid, warmup, **kwargs):
-        kernel = original(self, *args, grid=grid, warmup=True, **kwargs)
-        if id(kernel) not in kernels:
-            kept.append(kernel)
-            kernels[id(kernel)] = {
-                "name": self.__name__,
-                "shared": kernel.metadata.shared,
-                **resources(kernel.asm["cubin"]),
-            }
-        return kernel
-
-    def resources(cubin: bytes) -> dict[str, int]:
-        tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-            file.write(cubin)
-            file.flush()
-            text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-        registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", text).groups()
-        return {"registers": int(registers), "stack": int(stack)}
-
-    driver.set_active(Hopper())
-    JITFunction.run = compiled
     fused_launch.fast_math = lambda device: True
     for batch, channels, height, width, rank, dtype in (
         (3, 16, 96, 128, 1, torch.float32),
@@ -340,9 +288,8 @@ def compile_for_hopper() -> list[dict]:
         x, *weights = make(batch, channels, height, width, rank, 16, dtype)
         fused_triton._forward(x, *weights, dtype)
         fused_triton._backward(x, x, *weights, dtype)
-    return list(kernels.values())
 
 
 if __name__ == "__main__":
     DEVICE = "cpu"
-    print(json.dumps(compile_for_hopper()))
+    print(json.dumps(compiled_for_hopper(launch_all)))

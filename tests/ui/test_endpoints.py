@@ -121,7 +121,7 @@ def test_exif_and_gps_go_in_and_nothing_comes_out(client: Client, drawn, tmp_pat
 
 def test_only_the_promised_endpoints_are_public(client: Client) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/segment", "/measure", "/batch"}
+    assert set(named) == {"/segment", "/measure", "/batch", "/finetune"}
 
 
 def test_an_upload_is_forgotten_unless_it_came_again(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_fault_of_ours_is_said_and_logged_without_the_photo(drawn, caplog: pyt
 
     with gr.Blocks(analytics_enabled=False):
         engine = Engine(Broken)
-        tab = analyse_tab.build(engine, (), [])
+        tab = analyse_tab.build(engine, gr.State(None), (), [])
     updates = list(tab.run(None, drawn.image, "outline", 0.5, [], Settings(), None, ""))
     assert text.UNEXPECTED in updates[-1][tab.status]
     assert updates[-1][tab.visit] is None
