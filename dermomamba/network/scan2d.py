@@ -15,14 +15,13 @@ Glossary
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dermomamba.network import around_probe, fused_host, vss_conv_fused, vss_fused
-from dermomamba.scan import backend_for, cross_scan
+from dermomamba.network.fused_block import SS2D_NAMES, mamba_block, wanted
+from dermomamba.scan import cross_scan
 
 DIRECTIONS = 4
 
@@ -67,40 +66,25 @@ class SS2D(nn.Module):
             self.A_logs.copy_(torch.arange(1, n + 1, dtype=torch.float32).log().expand_as(self.A_logs))
             self.Ds.fill_(1.0)
 
-    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None, residual: Tensor | None = None) -> Tensor:
-        """``residual + SS2D(norm(x))``; where the scan runs fused, everything around it does too.
+    def in_order(self) -> list[Tensor]:
+        """The parameters as the fused operator takes them."""
+        return [self.get_parameter(name) for name in SS2D_NAMES]
 
-        Args:
-            x: (B, H, W, D).
-            norm: applied to x first.
-            residual: (B, H, W, D), added to the result.
-        """
-        fits = x.dtype in fused_host.DTYPES and x.shape[-1] <= vss_fused.WIDEST
-        if fits and backend_for(x.device) == "fused" and around_probe.usable(x.device):
-            return self.around(x, norm, residual)
-        y = self.plain(x if norm is None else norm(x))
-        return y if residual is None else residual + y
-
-    def _scan(self, x: Tensor) -> Tensor:
-        return cross_scan(x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
-
-    def around(self, x: Tensor, norm: nn.LayerNorm | None, residual: Tensor | None) -> Tensor:
-        """``forward`` from fused operators; u, y and z are in autocast's dtype, as its matrix products would be."""
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        gamma, beta, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
-        u, z = vss_fused.norm_in_proj(x, gamma, beta, self.in_proj.weight, eps, dtype)
-        y = self._scan(vss_conv_fused.conv3_silu(u, self.conv2d.weight, cast(Tensor, self.conv2d.bias)))  # (B, E, H, W)
-        out = self.out_norm
-        return vss_fused.gated_out_proj(y, z, out.weight, out.bias, self.out_proj.weight, residual, out.eps)
-
-    def plain(self, x: Tensor) -> Tensor:
-        """SS2D from PyTorch's own operations and the scan."""
+    def forward(self, x: Tensor) -> Tensor:
+        if wanted(x, x.shape[-1], self.A_logs.shape[-1]):
+            return self.fused(x)
         x, z = self.in_proj(x).chunk(2, dim=-1)  # (B, H, W, E) each
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, E, H, W)
-        y = self._scan(x)  # (B, E, H, W)
+        y = cross_scan(
+            x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds
+        )  # (B, E, H, W)
         y = self.out_norm(y.permute(0, 2, 3, 1))  # (B, H, W, E)
         return self.out_proj(y * F.silu(z))  # (B, H, W, D)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """The same in one operator, see ``fused_block.py``."""
+        y = mamba_block(x.permute(0, 3, 1, 2), [], self.in_order(), out_eps=self.out_norm.eps)  # (B, D, H, W)
+        return y.permute(0, 2, 3, 1)  # (B, H, W, D)
 
 
 class VSSBlock(nn.Module):
@@ -118,5 +102,17 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(d_model, eps=1e-6)
         self.ss2d = SS2D(d_model)
 
+    def in_order(self) -> list[Tensor]:
+        """The parameters as the fused operator takes them."""
+        return [*self.ss2d.in_order(), self.norm.weight, self.norm.bias]
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.ss2d(x, norm=self.norm, residual=x)
+        if wanted(x, x.shape[-1], self.ss2d.A_logs.shape[-1]):
+            return self.fused(x)
+        return x + self.ss2d(self.norm(x))
+
+    def fused(self, x: Tensor) -> Tensor:
+        """The same in one operator, see ``fused_block.py``."""
+        planes = x.permute(0, 3, 1, 2)  # (B, D, H, W)
+        y = mamba_block(planes, [], self.in_order(), self.norm.eps, self.ss2d.out_norm.eps)
+        return y.permute(0, 2, 3, 1)  # (B, H, W, D)

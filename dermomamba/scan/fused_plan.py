@@ -158,6 +158,11 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def can_take(states: int) -> bool:
+    """Whether the kernels are written for so many states: a power of two, at least 8."""
+    return states >= 8 and not states & (states - 1)
+
+
 def slices(batch: int, bytes_an_item: int) -> list[slice]:
     """Equal slices of the batch whose work space stays near WORKSPACE."""
     fit = max(1, WORKSPACE // bytes_an_item)

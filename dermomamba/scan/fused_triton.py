@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from dermomamba.errors import BackendError
-from dermomamba.scan.fused_plan import Tuning, slices
+from dermomamba.scan.fused_plan import Tuning, can_take, slices
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -62,8 +62,7 @@ def _float(*weights: Tensor) -> tuple[Tensor, ...]:
     return tuple(w.detach().float().contiguous() for w in weights)
 
 
-@torch.library.custom_op("dermomamba::cross_scan_fused", mutates_args=())
-def _forward(
+def forward(
     x: Tensor,
     x_proj_weight: Tensor,
     dt_projs_weight: Tensor,
@@ -72,6 +71,15 @@ def _forward(
     Ds: Tensor,
     stream_dtype: torch.dtype,
 ) -> Tensor:
+    """The launches of the forward, for operators that contain a scan; see ``cross_scan_fused``.
+
+    Args:
+        x: (B, E, H, W), and the parameters as there.
+        stream_dtype: how the projected B, C and dt are stored.
+
+    Returns:
+        (B, E, H, W), dtype and memory layout of x.
+    """
     from dermomamba.scan.fused_launch import Pass
 
     weights = _float(x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
@@ -85,13 +93,25 @@ def _forward(
     return out
 
 
+@torch.library.custom_op("dermomamba::cross_scan_fused", mutates_args=())
+def _forward(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A_logs: Tensor,
+    Ds: Tensor,
+    stream_dtype: torch.dtype,
+) -> Tensor:
+    return forward(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, stream_dtype)
+
+
 @_forward.register_fake
 def _(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, stream_dtype):
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("dermomamba::cross_scan_fused_backward", mutates_args=())
-def _backward(
+def backward(
     dy: Tensor,
     x: Tensor,
     x_proj_weight: Tensor,
@@ -101,6 +121,14 @@ def _backward(
     Ds: Tensor,
     stream_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The launches of the backward, for operators that contain a scan.
+
+    Args:
+        dy: (B, E, H, W), gradient of the output; x, the parameters and ``stream_dtype`` as for ``forward``.
+
+    Returns:
+        Gradients of x and the five parameters, in their shapes and dtypes.
+    """
     from dermomamba.scan.fused_launch import Pass
 
     weights = _float(x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
@@ -123,6 +151,20 @@ def _backward(
         d_a_logs,
         small[..., 0].flatten().to(Ds.dtype).contiguous(),
     )
+
+
+@torch.library.custom_op("dermomamba::cross_scan_fused_backward", mutates_args=())
+def _backward(
+    dy: Tensor,
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A_logs: Tensor,
+    Ds: Tensor,
+    stream_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return backward(dy, x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, stream_dtype)
 
 
 @_backward.register_fake
@@ -178,7 +220,7 @@ def cross_scan_fused(
     if x.dtype not in DTYPES:
         raise BackendError(f"The fused scan takes 32- or 16-bit numbers, not {x.dtype}; use another scan back end.")
     states = A_logs.shape[-1]
-    if states & (states - 1) or states < 8:
+    if not can_take(states):
         raise BackendError(f"The fused scan takes 8, 16, 32 ... states, not {states}; use another scan back end.")
     stream_dtype = x.dtype
     if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
