@@ -1,7 +1,7 @@
 """Whether the fused Mamba blocks may be used on a device: only after a tiny probe agreed there.
 
-The probe runs a small Cross-Scale Mamba Block, fused in float32 and plain in float64, in training and for inference,
-forward and backward: values and every gradient must agree. In the manner of ``scan.mamba_ssm``.
+The probe runs a small Cross-Scale Mamba Block, fused in float32 and plain in float64: forward and backward as in
+training, then the form for inference with the norm folded. All must agree. In the manner of ``scan.mamba_ssm``.
 """
 
 from __future__ import annotations
@@ -72,16 +72,12 @@ def difference(device: torch.device) -> float:
 
 
 def _outcome(block: CrossScaleMambaBlock, x: Tensor, fused: bool) -> tuple[Tensor, ...]:
-    """Output, gradients of input and parameters, and output without gradients where the norm is folded into it.
-
-    What is float64 takes the plain path.
-    """
+    """In training output and gradients of input and parameters, else the output; float64 takes the plain path."""
     call = block.fused if fused else block
+    if not block.training:
+        with torch.no_grad():
+            return (call(x),)
     x = x.clone().requires_grad_()
     y = call(x)
     weight = torch.linspace(-1, 2, y.numel(), device=y.device, dtype=y.dtype).view_as(y)
-    found = torch.autograd.grad((y * weight).sum(), (x, *block.parameters()))
-    if block.training:
-        return (y.detach(), *found)
-    with torch.no_grad():
-        return (y.detach(), *found, call(x))
+    return (y.detach(), *torch.autograd.grad((y * weight).sum(), (x, *block.parameters())))

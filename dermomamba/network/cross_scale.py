@@ -60,26 +60,33 @@ class CrossScaleMambaBlock(nn.Module):
         self.vss = VSSBlock(channels // 4)
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if wanted(x, x.shape[1] // 4, self.vss.ss2d.A_logs.shape[-1]):
-            return self.fused(x)
-        *branches, untouched = x.chunk(4, dim=1)  # 4 x (B, C/4, H, W)
-        stacked = torch.cat([mixer(b) for mixer, b in zip(self.mixers, branches, strict=True)])  # (3B, C/4, H, W)
-        stacked = self.vss(stacked.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (3B, C/4, H, W)
-        x = torch.cat([*stacked.chunk(3, dim=0), untouched], dim=1)  # (B, C, H, W)
-        return F.relu(self.norm(x))
-
-    def fused(self, x: Tensor) -> Tensor:
-        """The same in one operator, see ``fused_block.py``; for inference with BatchNorm and ReLU inside it."""
+    def in_order(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The parameters as the fused operator takes them: of the mixers, and of the VSS block."""
         mixers = []
         for name in ("conv_1x7", "conv_7x1", "conv_3x3"):
             convolutions = [mixer.get_submodule(name) for mixer in self.mixers]
             mixers.append(torch.cat([c.get_parameter("weight").flatten(1) for c in convolutions]))  # (3D, taps)
             mixers.append(torch.cat([c.get_parameter("bias") for c in convolutions]))  # (3D,)
-        eps, out_eps = self.vss.norm.eps, self.vss.ss2d.out_norm.eps
+        return mixers, self.vss.in_order()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if wanted(x, x.shape[1] // 4, self.vss.ss2d.A_logs.shape[-1]):
+            return self.fused(x)
+        return F.relu(self.norm(self.before_norm(x)))
+
+    def before_norm(self, x: Tensor) -> Tensor:
+        """What BatchNorm gets: (B, C, H, W)."""
+        *branches, untouched = x.chunk(4, dim=1)  # 4 x (B, C/4, H, W)
+        stacked = torch.cat([mixer(b) for mixer, b in zip(self.mixers, branches, strict=True)])  # (3B, C/4, H, W)
+        stacked = self.vss(stacked.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (3B, C/4, H, W)
+        return torch.cat([*stacked.chunk(3, dim=0), untouched], dim=1)  # (B, C, H, W)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """``forward`` in one operator, see ``fused_block.py``; for inference with BatchNorm and ReLU inside it."""
+        operands = (*self.in_order(), self.vss.norm.eps, self.vss.ss2d.out_norm.eps)
         norm, mean, variance = self.norm, self.norm.running_mean, self.norm.running_var
         if norm.training or mean is None or variance is None or torch.is_grad_enabled():
-            return F.relu(norm(mamba_block(x, mixers, self.vss.in_order(), eps, out_eps)))
+            return F.relu(norm(mamba_block(x, *operands)))
         scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
         shift = norm.bias - mean * scale
-        return mamba_block(x, mixers, self.vss.in_order(), eps, out_eps, (scale, shift))
+        return mamba_block(x, *operands, (scale, shift))

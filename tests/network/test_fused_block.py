@@ -190,21 +190,13 @@ def test_saves_no_more_than_its_input_and_the_scan_output():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        mamba_block(x, *mixers_and_weights(block))
+        mamba_block(x, *block.in_order())
     assert sum(saved.values()) == x.numel() + 3 * 2 * 8 * 3 * 5  # x, and y (3B, E, H, W)
-
-
-def mixers_and_weights(block: CrossScaleMambaBlock) -> tuple[list[Tensor], list[Tensor]]:
-    mixers = []
-    for name in ("conv_1x7", "conv_7x1", "conv_3x3"):
-        convolutions = [m.get_submodule(name) for m in block.mixers]
-        mixers += [torch.cat([c.weight.flatten(1) for c in convolutions]), torch.cat([c.bias for c in convolutions])]
-    return mixers, block.vss.in_order()
 
 
 def operands() -> tuple:
     block = noisy(CrossScaleMambaBlock(8))
-    mixers, weights = mixers_and_weights(block)
+    mixers, weights = block.in_order()
     x = rows(1, 8, 2, 3).contiguous(memory_format=torch.channels_last)
     return x, [m.detach() for m in mixers], [w.detach() for w in weights], [], 1e-6, 1e-5, torch.float32
 
