@@ -12,7 +12,7 @@ from functools import cached_property
 EK, POSITIONS, WEIGHT_POSITIONS = 16, 128, 64
 """Channels, and positions of the image, of one block of the projections and of their weights' gradient."""
 
-WORKSPACE = 512 * 2**20
+WORKSPACE = 2**30
 """Bytes of temporary buffers that a slice of the batch may take; one image may take more."""
 
 WANTED_WARPS = 2048
