@@ -5,8 +5,8 @@
     python benchmarks/compare.py --table docs/results.md --out docs/comparison.jsonl      # table and scatter plot
 
 Everything starts from random values (no encoder pre-trained on other photos: none can be fetched on the lent machine,
-and the budget would not be the same). Networks come from MONAI and segmentation_models_pytorch; where a library is
-missing, the row says so. Ablations replace one part of DermoMamba (``network/ablation.py``) or leave the boundary map
+and the budget would not be the same). Networks come from MONAI and transformers; where a library is missing, the
+row says so. Ablations replace one part of DermoMamba (``network/ablation.py``) or leave the boundary map
 out of the loss.
 """
 
@@ -30,7 +30,7 @@ bare()
 from compare_table import write_comparison
 from experiments import append, machine_of, recipe_of, run_one, summary
 
-from dermomamba.benchmark import Case, measure_case
+from dermomamba.benchmark import Case, SegFormerB0, measure_case
 from dermomamba.learning.recipe import Recipe
 from dermomamba.learning.training_data import Decoder
 from dermomamba.network import DermoMamba
@@ -78,10 +78,10 @@ def _attention_unet() -> nn.Module:
     return AttentionUnet(2, 3, 1, channels=(64, 128, 256, 512, 1024), strides=(2, 2, 2, 2))
 
 
-def _smp(name: str, encoder: str) -> nn.Module:
-    import segmentation_models_pytorch as smp
+def _resnet34_unet() -> nn.Module:
+    from monai.networks.nets import FlexibleUNet
 
-    return getattr(smp, name)(encoder, encoder_weights=None)
+    return FlexibleUNet(3, 1, "resnet34", pretrained=False)
 
 
 def entries(image_size: tuple[int, int]) -> dict[str, Entry]:
@@ -97,8 +97,8 @@ def entries(image_size: tuple[int, int]) -> dict[str, Entry]:
         "U-Net 31 M": Entry(_unet),
         "UNet++": Entry(_unet_plus_plus),
         "Attention U-Net": Entry(_attention_unet),
-        "ResNet34-UNet": Entry(functools.partial(_smp, "Unet", "resnet34")),
-        "SegFormer-B0": Entry(functools.partial(_smp, "Segformer", "mit_b0")),
+        "ResNet34-UNet": Entry(_resnet34_unet),
+        "SegFormer-B0": Entry(SegFormerB0),
     }
 
 

@@ -80,13 +80,16 @@ def judge(network: nn.Module, sets: dict[str, tuple[Tensor, Tensor]], recipe: Re
         for flips in (False, True):
             with autocast(recipe, images.device):
                 iou, dice = per_image(network, images, masks, flips)
-            columns = torch.stack([iou, dice, torch.where(iou >= JACCARD_THRESHOLD, iou, 0.0)], dim=1)
-            found = bootstrap_intervals(columns.cpu().numpy())
-            result[name + ("+flips" if flips else "")] = {
-                key: dataclasses.asdict(value)
-                for key, value in zip(("iou", "dice", "threshold_jaccard"), found, strict=True)
-            }
+            result[name + ("+flips" if flips else "")] = figures(iou, dice)
     return result
+
+
+def figures(iou: Tensor, dice: Tensor) -> dict[str, Any]:
+    """Macro means with 95 % intervals, from the (n,) scores of the images."""
+    columns = torch.stack([iou, dice, torch.where(iou >= JACCARD_THRESHOLD, iou, 0.0)], dim=1)
+    found = bootstrap_intervals(columns.cpu().numpy())
+    names = ("iou", "dice", "threshold_jaccard")
+    return {key: dataclasses.asdict(value) for key, value in zip(names, found, strict=True)}
 
 
 def machine_of(device: torch.device) -> str:

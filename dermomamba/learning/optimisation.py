@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed import init_process_group, is_initialized
+from torch.optim.swa_utils import AveragedModel
 
 from dermomamba.learning.recipe import Recipe
 from dermomamba.learning.sampling import epoch_order
+
+GRAPH_TOLERANCE = 0.05
+"""Largest relative difference between a graph and the network it was taken from, in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,68 @@ def average_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where the recipe asks for it and the device gains from it."""
+@torch.no_grad()
+def follow(average: AveragedModel, network: nn.Module, step: int, decay: float) -> None:
+    """``average.update_parameters(network)`` without its waits for the device in every step.
+
+    Args:
+        average: of parameters and buffers.
+        network: what it follows.
+        step: steps averaged so far; the first one copies.
+        decay: the average's share that stays.
+    """
+    pairs = list(zip(average.module.state_dict().values(), network.state_dict().values(), strict=True))
+    numbers = [(a, n) for a, n in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in numbers], [n for _, n in numbers], 1.0 - decay if step else 1.0)
+    for a, n in pairs:
+        if not a.is_floating_point():
+            a.copy_(n)
+    average.n_averaged += 1
+
+
+def graphed(network: nn.Module, x: Tensor, recipe: Recipe) -> str | None:
+    """Make a network's forward and backward in training replayed CUDA graphs, for one size of batch.
+
+    Launch by launch, a GPU waits for some 5,000 launches a step (docs/performance.md). In evaluation the network runs
+    as it was.
+
+    Args:
+        network: in training mode, on the GPU; changed.
+        x: a batch of the shape and layout of all others.
+        recipe: for its precision.
+
+    Returns:
+        Why it could not be done, when it could not; the network then trains as before.
+    """
+    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        expected = _once(network, x, recipe)
+        with autocast(recipe, x.device, cached=False):  # a cast weight that is kept would lie in the graph's memory
+            torch.cuda.make_graphed_callables(network, (x.clone(),), allow_unused_input=True)
+        for found, right in zip(_once(network, x, recipe), expected, strict=True):
+            error = float((found - right).norm() / right.norm())
+            if not error < GRAPH_TOLERANCE:
+                vars(network).pop("forward")
+                return f"the graph is off by {error:.1e}"
+    except RuntimeError as problem:
+        vars(network).pop("forward", None)
+        return str(problem).splitlines()[0]
+    finally:  # the rounds before the capture moved the running statistics
+        for name, buffer in network.named_buffers():
+            buffer.copy_(kept[name])
+    return None
+
+
+def _once(network: nn.Module, x: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Logits, and all gradients of their mean square in one vector."""
+    with autocast(recipe, x.device):
+        logits = network(x).float()
+    found = torch.autograd.grad(logits.square().mean(), list(network.parameters()), allow_unused=True)
+    return logits.detach().clone(), torch.cat([g.flatten() for g in found if g is not None])
+
+
+def autocast(recipe: Recipe, device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
+    """bfloat16 where the recipe asks for it and the device gains from it; ``cached`` keeps the weights' casts."""
     if recipe.precision == "bf16" and device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
+        return torch.autocast("cuda", torch.bfloat16, cache_enabled=cached)
     return nullcontext()

@@ -8,6 +8,7 @@ IoU on the validation images; test images are never looked at.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import all_reduce, destroy_process_group
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from dermomamba import weights
@@ -30,6 +31,8 @@ from dermomamba.learning.optimisation import (
     Process,
     autocast,
     average_decay,
+    follow,
+    graphed,
     optimizer_for,
     rate_at,
     shared_out,
@@ -41,6 +44,8 @@ from dermomamba.learning.sampling import counts, epoch_order
 from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
 from dermomamba.scan import backend_for
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class Trainer:
             network = self.start.network().train() if self.start else DermoMamba(recipe.image_size)
         memory_format = torch.channels_last if device_.type == "cuda" else torch.contiguous_format
         self.network = network.to(device_, memory_format=memory_format)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(0.0), use_buffers=True)
+        self.average = AveragedModel(self.network, use_buffers=True)
+        self.averaged = 0  # steps
         self.optimizer = optimizer_for(self.network, recipe)
         self.loss = RecipeLoss(recipe.loss, recipe.boundary_weight, recipe.lovasz_weight, recipe.surface_weight)
         self.augment = Augment(recipe.augment, self.data.hair_bank, self.data.ruler_bank)
@@ -108,6 +114,7 @@ class Trainer:
             ids = [device_.index] if device_.type == "cuda" else None
             step = DistributedDataParallel(nn.SyncBatchNorm.convert_sync_batchnorm(step) if ids else step, ids)
         self.step = torch.compile(step) if recipe.compile else step
+        self.to_graph = self.own and device_.type == "cuda" and self.process.world == 1 and not recipe.compile
 
     def run(self, resume: bool = False, note: dict[str, Any] | None = None) -> Outcome:
         """Train to the end; ``resume`` goes on where a killed run stopped.
@@ -122,6 +129,7 @@ class Trainer:
         recipe, main = self.recipe, self.process.rank == 0
         modules = {"network": self.network, "average": self.average}
         progress = load_state(self.folder, modules, self.optimizer) if resume else None
+        self.averaged = int(self.average.n_averaged)
         rows: list[dict[str, Any]] = progress["rows"] if progress else []
         first = rows[-1]["epoch"] if rows else 0
         started = time.perf_counter() - (rows[-1]["seconds"] if rows else 0)
@@ -181,6 +189,10 @@ class Trainer:
         x, t, weight = self._varied(batch, generator)
         if self.process.device.type == "cuda":
             x = x.contiguous(memory_format=torch.channels_last)
+            if self.to_graph:
+                self.to_graph = False
+                if problem := graphed(self.network, x, recipe):
+                    LOG.warning("Training runs without CUDA graphs, more slowly: %s", problem)
         with autocast(recipe, self.process.device):
             logits = self.step(x)
         loss = self.loss(logits, t, weight)
@@ -188,9 +200,8 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
-        decay = average_decay(int(self.average.n_averaged), recipe.ema)
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
-        self.average.update_parameters(self.network)
+        follow(self.average, self.network, self.averaged, average_decay(self.averaged, recipe.ema))
+        self.averaged += 1
         return loss.detach()
 
     def _varied(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dermomamba.scan.fused_kernels import (
+from dermomamba.scan.fused_lane import (
     SIZES,
     axes,
     decay,
@@ -19,10 +19,12 @@ from dermomamba.scan.fused_kernels import (
     dt_weights,
     exp2,
     neighbour,
+    numbers,
+    of_lane,
     place_of_lane,
     softplus,
     state_at,
-    stream_rows,
+    words_at,
 )
 
 
@@ -49,8 +51,8 @@ def _put_rows(at, v, mask, FIRST: tl.constexpr, COUNT: tl.constexpr, LW: tl.cons
 
 @triton.jit(do_not_specialize=SIZES)
 def states_kernel(
-    x2, dy2, stream, dt_w, dt_b, a_logs, states, part, dstream, da,
-    batch, channels, height, width, q_rows, q_columns, tiles, stream_plane, one,
+    x2, dy2, stream, dts, dt_w, dt_b, a_logs, states, part, dstream, da,
+    batch, channels, height, width, q_rows, q_columns, tiles, positions, one,
     N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, EB: tl.constexpr, LW: tl.constexpr,
     T: tl.constexpr, ATOMIC: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
@@ -74,9 +76,11 @@ def states_kernel(
     a2 = decay(a_logs, k, channel, channels, one, N)
     w, bias = dt_weights(dt_w, dt_b, k, channel, channels, one, R, RP)
     pixels = height * width
-    to_stream = k.to(tl.int64) * stream_plane + tile.to(tl.int64) * sq * ((2 * N + R) * LW)
-    at = stream + to_stream + slot
-    dat = dstream + to_stream + slot
+    WORDS: tl.constexpr = N * stream.dtype.element_ty.primitive_bitwidth // 32
+    at = of_lane(stream, k, positions, tile, sq, slot, N, LW)
+    before_lane = k.to(tl.int64) * positions + tile.to(tl.int64) * sq * LW
+    dt_at = dts + before_lane * R + slot
+    dat = dstream + before_lane * (2 * N + R) + slot
     first_group = (j % 32 < LW)[:, None]
     place = (b.to(tl.int64) * channels * pixels + q * sq * columns + p)[:, None] + channel * pixels
     plane = batch.to(tl.int64) * channels * pixels
@@ -91,16 +95,19 @@ def states_kernel(
     h = tl.load(before, mask=(inside & exists)[:, :, None], other=0.0)
     sensitivity = tl.zeros([T, EB, N], tl.float32)
     acc = tl.zeros([T, EB, N], tl.float32)
-    dt_next, x_next = dt_and_x(at + first * ((2 * N + R) * LW), x2 + place + first * columns, inside, N, R, RP, LW)
+    dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
+    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
     for i in range(sq):
         s = first + forward * i
-        at_s = at + s * ((2 * N + R) * LW)
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = first + forward * tl.minimum(i + 1, sq - 1)
-        dt_next, x_next = dt_and_x(at + ahead * ((2 * N + R) * LW), x2 + place + ahead * columns, inside, N, R, RP, LW)
+        dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
         dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
-        b_row = stream_rows(at_s, 0, N, LW).to(tl.float32)
-        c_row = stream_rows(at_s, N, N, LW).to(tl.float32)
+        b_row = numbers(b_next, T, N, stream.dtype.element_ty)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        c_row = numbers(c_next, T, N, stream.dtype.element_ty)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         a = exp2(a2 * delta[:, :, None], FAST)
         ah = a * h
@@ -122,8 +129,8 @@ def states_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def adjoint_kernel(
-    x2, dy2, stream, dt_w, dt_b, a_logs, skip, states, part, dstream, small,
-    batch, channels, height, width, q_rows, q_columns, tiles, stream_plane, one,
+    x2, dy2, stream, dts, dt_w, dt_b, a_logs, skip, states, part, dstream, small,
+    batch, channels, height, width, q_rows, q_columns, tiles, positions, one,
     N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, EB: tl.constexpr, LW: tl.constexpr,
     T: tl.constexpr, ATOMIC: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
@@ -150,9 +157,11 @@ def adjoint_kernel(
     w, bias = dt_weights(dt_w, dt_b, k, channel, channels, one, R, RP)
     d = tl.load(skip + k * channels + channel, mask=real, other=0.0)
     pixels = height * width
-    to_stream = k.to(tl.int64) * stream_plane + tile.to(tl.int64) * sq * ((2 * N + R) * LW)
-    at = stream + to_stream + slot
-    dat = dstream + to_stream + slot
+    WORDS: tl.constexpr = N * stream.dtype.element_ty.primitive_bitwidth // 32
+    at = of_lane(stream, k, positions, tile, sq, slot, N, LW)
+    before_lane = k.to(tl.int64) * positions + tile.to(tl.int64) * sq * LW
+    dt_at = dts + before_lane * R + slot
+    dat = dstream + before_lane * (2 * N + R) + slot
     first_group = (j % 32 < LW)[:, None]
     place = (b.to(tl.int64) * channels * pixels + q * sq * columns + p)[:, None] + channel * pixels
     plane = batch.to(tl.int64) * channels * pixels
@@ -171,17 +180,20 @@ def adjoint_kernel(
     d_skip = tl.zeros([T, EB], tl.float32)
     d_bias = tl.zeros([T, EB], tl.float32)
     d_w = tl.zeros([T, EB, RP], tl.float32)
-    dt_next, x_next = dt_and_x(at + last * ((2 * N + R) * LW), x2 + place + last * columns, inside, N, R, RP, LW)
+    dt_next, x_next = dt_and_x(dt_at + last * (R * LW), x2 + place + last * columns, inside, R, RP, LW)
+    b_next = words_at(at + last * (LW * 2 * WORDS), T, WORDS)
+    c_next = words_at(at + last * (LW * 2 * WORDS) + WORDS, T, WORDS)
     for i in range(sq):
         s = last - forward * i
-        at_s = at + s * ((2 * N + R) * LW)
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = last - forward * tl.minimum(i + 1, sq - 1)
-        dt_next, x_next = dt_and_x(at + ahead * ((2 * N + R) * LW), x2 + place + ahead * columns, inside, N, R, RP, LW)
+        dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
         dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
         v = tl.load(part + place + s * columns, mask=inside, other=0.0)
-        c_row = stream_rows(at_s, N, N, LW).to(tl.float32)
-        b_row = stream_rows(at_s, 0, N, LW).to(tl.float32)
+        c_row = numbers(c_next, T, N, stream.dtype.element_ty)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
+        b_row = numbers(b_next, T, N, stream.dtype.element_ty)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
         z = tl.sum(w * dt[:, None, :], axis=2) + bias
         delta, u = softplus(z, FAST)
         g = c_row[:, None, :] * dy[:, :, None] + ag

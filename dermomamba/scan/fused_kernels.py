@@ -18,9 +18,11 @@ Geometry
 
 Buffers (float32 unless noted)
     x2, dy2  (2, B, E, S * P)            the image in both orientations, in its own dtype
-    stream   (4, tiles, SQ, 2N + R, LW)  rows B, C, dt_raw of every position; float32, bfloat16 or float16
-    dstream  the same shape              their gradients
-    part     (4, B, E, S * P)            one plane a direction, in the layout of its orientation
+    stream   (4, tiles, SQ, LW, 2N)      B and C of every position; float32, bfloat16 or float16, so that a thread
+                                         reads its own 16 bytes at a time, one step ahead
+    dts      (4, tiles, SQ, R, LW)       dt_raw, in the same dtype
+    dstream  (4, tiles, SQ, 2N + R, LW)  gradients of B, C and dt_raw
+    part     (4, B, E, S * P)            one plane a direction, as its orientation lies; forward: the image's dtype
     states   (1 or 2, 4, tiles, E, N, LW) state at the end of each lane; with 2: also the adjoint at its start
     steps    (4, tiles, E, LW)           sum of delta over each lane
 
@@ -35,120 +37,21 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-SIZES = ["batch", "channels", "height", "width", "q_rows", "q_columns", "tiles", "stream_plane", "one"]
-"""Integer arguments that must not be specialised on their value or divisibility."""
-
-
-@triton.jit
-def exp2(x, FAST: tl.constexpr):
-    """2 ** x; FAST: one instruction, denormals flushed to zero (compiled code only)."""
-    if FAST:
-        return tl.inline_asm_elementwise(
-            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-        )
-    else:
-        return tl.exp2(x)
-
-
-@triton.jit
-def _log2(x, FAST: tl.constexpr):
-    """log2(x) for x in [1, 2]."""
-    if FAST:
-        return tl.inline_asm_elementwise(
-            "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-        )
-    else:
-        return tl.log2(x)
-
-
-@triton.jit
-def softplus(z, FAST: tl.constexpr):
-    """log(1 + exp(z)), with a small relative error for small results too, and exp(-|z|)."""
-    u = exp2(tl.abs(z) * -1.4426950408889634, FAST)
-    series = u * (1.0 - u * (0.5 - u * (0.33333334 - u * (0.25 - u * 0.2))))
-    return tl.maximum(z, 0.0) + tl.where(u < 0.0625, series, _log2(1.0 + u, FAST) * 0.6931471805599453), u
-
-
-@triton.jit
-def axes(k, height, width, q_rows, q_columns):
-    """Steps a lane, columns and lanes a column of direction k."""
-    o = k % 2
-    q = q_rows + o * (q_columns - q_rows)
-    return (width + o * (height - width)) // q, height + o * (width - height), q
-
-
-@triton.jit
-def place_of_lane(tile, j, columns, q_count, LW: tl.constexpr):
-    """Batch item, part of the column and column of lane j of a tile."""
-    lane = tile * LW + j
-    bq = lane // columns
-    return bq // q_count, bq % q_count, lane % columns
-
-
-@triton.jit
-def decay(a_logs, k, channel, channels, one, N: tl.constexpr):
-    """A * log2(e), with A = -exp(A_logs): (T, EB, N)."""
-    at = a_logs + (k * channels + channel) * N
-    v = tl.load(
-        at[:, :, None] + (tl.arange(0, N) * one)[None, None, :],
-        mask=(channel < channels)[:, :, None],
-        other=0.0,
-    )
-    return tl.exp(v) * -1.4426950408889634
-
-
-@triton.jit
-def dt_weights(dt_w, dt_b, k, channel, channels, one, R: tl.constexpr, RP: tl.constexpr):
-    """Step-size projection (T, EB, RP) and bias (T, EB)."""
-    inside = channel < channels
-    r = tl.arange(0, RP) * one
-    row = k * channels + channel
-    at = dt_w + row * R
-    w = tl.load(
-        at[:, :, None] + r[None, None, :],
-        mask=inside[:, :, None] & (r < R)[None, None, :],
-        other=0.0,
-    )
-    return w, tl.load(dt_b + row, mask=inside, other=0.0)
-
-
-@triton.jit
-def stream_rows(at, FIRST: tl.constexpr, COUNT: tl.constexpr, LW: tl.constexpr):
-    """COUNT rows of the stream from row FIRST, at the position that ``at`` (T,) points to: (T, COUNT)."""
-    return tl.load(at[:, None] + ((FIRST + tl.arange(0, COUNT)) * LW)[None, :])
-
-
-@triton.jit
-def dt_rows(at, N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, LW: tl.constexpr):
-    """The dt_raw rows of the stream, zero beyond R: (T, RP)."""
-    r = tl.arange(0, RP)
-    if R == RP:
-        return tl.load(at[:, None] + ((2 * N + r) * LW)[None, :])
-    else:
-        return tl.load(at[:, None] + ((2 * N + r) * LW)[None, :], mask=(r < R)[None, :], other=0.0)
-
-
-@triton.jit
-def dt_and_x(at, x_at, inside, N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, LW: tl.constexpr):
-    """dt_raw (T, RP) and x (T, EB) of one step, asked for one step ahead, since all else waits for delta."""
-    return dt_rows(at, N, R, RP, LW), tl.load(x_at, mask=inside, other=0.0)
-
-
-@triton.jit
-def state_at(states, k, tiles, tile, channel, channels, slot, N: tl.constexpr, LW: tl.constexpr):
-    """Pointers to the states (T, EB, N) of a lane: its tile and slot in the tile."""
-    row = states + ((k * tiles + tile).to(tl.int64) * channels + channel) * (N * LW) + slot
-    return row[:, :, None] + (tl.arange(0, N) * LW)[None, None, :]
-
-
-@triton.jit
-def neighbour(b, q, p, step, columns, q_count, LW: tl.constexpr):
-    """Tile, slot and existence of the lane ``step`` places further in the sequence, each (T, 1)."""
-    number = p * q_count + q + step
-    exists = (number >= 0) & (number < columns * q_count)
-    lane = (b * q_count + number % q_count) * columns + number // q_count
-    lane = tl.where(exists, lane, 0)
-    return (lane // LW)[:, None], (lane % LW)[:, None], exists[:, None]
+from dermomamba.scan.fused_lane import (
+    SIZES,
+    axes,
+    decay,
+    dt_and_x,
+    dt_weights,
+    exp2,
+    neighbour,
+    numbers,
+    of_lane,
+    place_of_lane,
+    softplus,
+    state_at,
+    words_at,
+)
 
 
 @triton.jit
@@ -159,8 +62,8 @@ def _compose(a1, b1, a2, b2):
 
 @triton.jit(do_not_specialize=SIZES)
 def lanes_kernel(
-    x2, dy2, stream, dt_w, dt_b, a_logs, states, steps,
-    batch, channels, height, width, q_rows, q_columns, tiles, stream_plane, one,
+    x2, dy2, stream, dts, dt_w, dt_b, a_logs, states, steps,
+    batch, channels, height, width, q_rows, q_columns, tiles, positions, one,
     N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, EB: tl.constexpr, LW: tl.constexpr,
     T: tl.constexpr, ADJOINT: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
@@ -184,7 +87,9 @@ def lanes_kernel(
     a2 = decay(a_logs, k, channel, channels, one, N)
     w, bias = dt_weights(dt_w, dt_b, k, channel, channels, one, R, RP)
     pixels = height * width
-    at = stream + k.to(tl.int64) * stream_plane + tile.to(tl.int64) * sq * ((2 * N + R) * LW) + slot
+    WORDS: tl.constexpr = N * stream.dtype.element_ty.primitive_bitwidth // 32
+    at = of_lane(stream, k, positions, tile, sq, slot, N, LW)
+    dt_at = dts + (k.to(tl.int64) * positions + tile.to(tl.int64) * sq * LW) * R + slot
     place = ((k % 2 * batch + b).to(tl.int64) * channels * pixels + q * sq * columns + p)[:, None]
     place += channel * pixels
     first = (k // 2) * (sq - 1)
@@ -194,20 +99,24 @@ def lanes_kernel(
     total = tl.zeros([T, EB], tl.float32)
     product = tl.full([T, EB, N], 1.0, tl.float32)
     back = tl.zeros([T, EB, N], tl.float32)
-    dt_next, x_next = dt_and_x(at + first * ((2 * N + R) * LW), x2 + place + first * columns, inside, N, R, RP, LW)
+    dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
+    if ADJOINT:
+        c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
     for i in range(sq):
         s = first + forward * i
-        at_s = at + s * ((2 * N + R) * LW)
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = first + forward * tl.minimum(i + 1, sq - 1)
-        dt_next, x_next = dt_and_x(at + ahead * ((2 * N + R) * LW), x2 + place + ahead * columns, inside, N, R, RP, LW)
-        b_row = stream_rows(at_s, 0, N, LW).to(tl.float32)
+        dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
+        b_row = numbers(b_next, T, N, stream.dtype.element_ty)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         a = exp2(a2 * delta[:, :, None], FAST)
         h = a * h + (delta * x)[:, :, None] * b_row[:, None, :]
         total += delta
         if ADJOINT:
-            c_row = stream_rows(at_s, N, N, LW).to(tl.float32)
+            c_row = numbers(c_next, T, N, stream.dtype.element_ty)
+            c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
             dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
             product *= a
             back += product * (dy[:, :, None] * c_row[:, None, :])
@@ -257,8 +166,8 @@ def carry_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def scan_kernel(
-    x2, stream, dt_w, dt_b, a_logs, skip, states, part,
-    batch, channels, height, width, q_rows, q_columns, tiles, stream_plane, one,
+    x2, stream, dts, dt_w, dt_b, a_logs, skip, states, part,
+    batch, channels, height, width, q_rows, q_columns, tiles, positions, one,
     N: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, EB: tl.constexpr, LW: tl.constexpr,
     T: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
@@ -278,7 +187,9 @@ def scan_kernel(
     w, bias = dt_weights(dt_w, dt_b, k, channel, channels, one, R, RP)
     d = tl.load(skip + k * channels + channel, mask=channel < channels, other=0.0)
     pixels = height * width
-    at = stream + k.to(tl.int64) * stream_plane + tile.to(tl.int64) * sq * ((2 * N + R) * LW) + slot
+    WORDS: tl.constexpr = N * stream.dtype.element_ty.primitive_bitwidth // 32
+    at = of_lane(stream, k, positions, tile, sq, slot, N, LW)
+    dt_at = dts + (k.to(tl.int64) * positions + tile.to(tl.int64) * sq * LW) * R + slot
     place = (b.to(tl.int64) * channels * pixels + q * sq * columns + p)[:, None] + channel * pixels
     plane = batch.to(tl.int64) * channels * pixels
     x2 += (k % 2) * plane
@@ -289,16 +200,19 @@ def scan_kernel(
     tile_n, slot_n, exists = neighbour(b, q, p, -forward, columns, q_count, LW)
     before = state_at(states, k, tiles, tile_n, channel, channels, slot_n, N, LW)
     h = tl.load(before, mask=(inside & exists)[:, :, None], other=0.0)
-    dt_next, x_next = dt_and_x(at + first * ((2 * N + R) * LW), x2 + place + first * columns, inside, N, R, RP, LW)
+    dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
+    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
     for i in range(sq):
         s = first + forward * i
-        at_s = at + s * ((2 * N + R) * LW)
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = first + forward * tl.minimum(i + 1, sq - 1)
-        dt_next, x_next = dt_and_x(at + ahead * ((2 * N + R) * LW), x2 + place + ahead * columns, inside, N, R, RP, LW)
-        b_row = stream_rows(at_s, 0, N, LW).to(tl.float32)
-        c_row = stream_rows(at_s, N, N, LW).to(tl.float32)
+        dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
+        b_row = numbers(b_next, T, N, stream.dtype.element_ty)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        c_row = numbers(c_next, T, N, stream.dtype.element_ty)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         h = exp2(a2 * delta[:, :, None], FAST) * h + (delta * x)[:, :, None] * b_row[:, None, :]
         y = tl.sum(h * c_row[:, None, :], axis=2) + d * x
-        tl.store(part + place + s * columns, y, mask=inside)
+        tl.store(part + place + s * columns, y.to(part.dtype.element_ty), mask=inside)

@@ -40,7 +40,7 @@ class Pass:
         self.exact = "tf32x3" if stream_dtype == torch.float32 else "tf32"
         self.fast = fast_math(x.device)
         self.x2 = self.orient(x)
-        self.stream = self.project()
+        self.stream, self.dts = self.project()
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
@@ -69,13 +69,16 @@ class Pass:
             FOUR=four, BLOCK=BLOCK, num_warps=4,
         )  # fmt: skip
 
-    def project(self) -> Tensor:
-        """The stream (4, stream_plane)."""
-        stream = self.empty(4, self.plan.stream_plane, dtype=self.stream_dtype)
-        project_kernel[(self.plan.position_blocks(POSITIONS), 4)](
-            self.x2, self.w, stream, POS=POSITIONS, PRECISION=self.exact, **self.plan.projection
-        )
-        return stream
+    def project(self) -> tuple[Tensor, Tensor]:
+        """The stream (4, positions, 2N) and dts (4, positions * R)."""
+        p = self.plan
+        stream = self.empty(4, p.positions, 2 * p.states, dtype=self.stream_dtype)
+        dts = self.empty(4, p.positions * p.rank, dtype=self.stream_dtype)
+        project_kernel[(p.position_blocks(POSITIONS), 4)](
+            self.x2, self.w, stream, dts, RD=max(16, power_of_two(p.rank)), POS=POSITIONS, PRECISION=self.exact,
+            **p.projection,
+        )  # fmt: skip
+        return stream, dts
 
     def _lane_grid(self) -> tuple[int, int]:
         return self.plan.tiles * self.plan.blocks, 4
@@ -87,8 +90,8 @@ class Pass:
         states = self.empty(count, 4, p.tiles, p.channels, p.states, p.tuning.lanes)
         steps = self.empty(4, p.tiles, p.channels, p.tuning.lanes)
         lanes_kernel[self._lane_grid()](
-            self.x2, self.x2 if dy2 is None else dy2, self.stream, self.dt_w, self.dt_b, self.a_logs, states, steps,
-            ADJOINT=dy2 is not None, FAST=self.fast, **p.scan,
+            self.x2, self.x2 if dy2 is None else dy2, self.stream, self.dts, self.dt_w, self.dt_b, self.a_logs,
+            states, steps, ADJOINT=dy2 is not None, FAST=self.fast, **p.scan,
         )  # fmt: skip
         lanes = max(p.height * p.parts[0], p.width * p.parts[1])
         carry_kernel[(p.batch * p.channels, 4, count)](
@@ -98,12 +101,12 @@ class Pass:
         return states
 
     def scan(self) -> Tensor:
-        """y of each direction (4, B, E, H * W)."""
+        """y of each direction (4, B, E, H * W), in the image's dtype."""
         p = self.plan
         states = self.states(None)
-        part = self.empty(4, p.batch, p.channels, p.pixels)
+        part = self.empty(4, p.batch, p.channels, p.pixels, dtype=self.x2.dtype)
         scan_kernel[self._lane_grid()](
-            self.x2, self.stream, self.dt_w, self.dt_b, self.a_logs, self.skip, states, part,
+            self.x2, self.stream, self.dts, self.dt_w, self.dt_b, self.a_logs, self.skip, states, part,
             FAST=self.fast, **p.scan,
         )  # fmt: skip
         return part
@@ -117,8 +120,8 @@ class Pass:
         da = self.zeros(4, p.tiles, p.channels, p.states, p.tuning.lanes)
         small = self.zeros(4, p.tiles, p.channels, 2 + p.rank, p.tuning.lanes)
         atomic = p.blocks * p.tuning.warps > 1
-        dstream = (self.zeros if atomic else self.empty)(4, p.stream_plane)
-        inputs = (self.x2, dy2, self.stream, self.dt_w, self.dt_b, self.a_logs)
+        dstream = (self.zeros if atomic else self.empty)(4, p.positions * p.rows)
+        inputs = (self.x2, dy2, self.stream, self.dts, self.dt_w, self.dt_b, self.a_logs)
         states_kernel[self._lane_grid()](*inputs, states, part, dstream, da, ATOMIC=atomic, FAST=self.fast, **p.scan)
         adjoint_kernel[self._lane_grid()](
             *inputs, self.skip, states, part, dstream, small, ATOMIC=atomic, FAST=self.fast, **p.scan
@@ -127,10 +130,10 @@ class Pass:
         programs = max(1, min(p.position_blocks(WEIGHT_POSITIONS), WEIGHT_PROGRAMS // (4 * e_blocks)))
         dw = self.empty(programs, 4, p.rows, p.channels)
         weight_kernel[(programs, 4, e_blocks)](
-            dstream, self.x2, dw, POS=WEIGHT_POSITIONS, PRECISION=self.exact, **p.projection
+            dstream, self.x2, dw, ROWS=power_of_two(p.rows), POS=WEIGHT_POSITIONS, PRECISION=self.exact, **p.projection
         )
         unproject_kernel[(p.position_blocks(POSITIONS) * e_blocks, 2)](
-            dstream, self.w, part, POS=POSITIONS, PRECISION=self.exact, **p.projection
+            dstream, self.w, part, ROWS=power_of_two(p.rows), POS=POSITIONS, PRECISION=self.exact, **p.projection
         )
         self.merge(part, dx, four=False)
         return dw.sum(0), small.sum((1, 4)), da.sum((1, 4))

@@ -12,7 +12,7 @@ from functools import cached_property
 EK, POSITIONS, WEIGHT_POSITIONS = 16, 128, 64
 """Channels, and positions of the image, of one block of the projections and of their weights' gradient."""
 
-WORKSPACE = 512 * 2**20
+WORKSPACE = 2**30
 """Bytes of temporary buffers that a slice of the batch may take; one image may take more."""
 
 WANTED_WARPS = 2048
@@ -96,11 +96,11 @@ class Plan:
         return max(self._tiles(self.height, self.parts[0]), self._tiles(self.width, self.parts[1]))
 
     @cached_property
-    def stream_plane(self) -> int:
-        """Elements of the stream of one direction."""
+    def positions(self) -> int:
+        """Positions of one direction in the stream, those included that fill the last tile."""
         rows = self._tiles(self.height, self.parts[0]) * (self.width // self.parts[0])
         columns = self._tiles(self.width, self.parts[1]) * (self.height // self.parts[1])
-        return max(rows, columns) * self.rows * self.tuning.lanes
+        return max(rows, columns) * self.tuning.lanes
 
     def position_blocks(self, positions: int) -> int:
         """Blocks of so many positions (whole steps of one tile) of the orientation that has more."""
@@ -127,7 +127,7 @@ class Plan:
         return {
             **self.sizes,
             "tiles": self.tiles,
-            "stream_plane": self.stream_plane,
+            "positions": self.positions,
             "one": 1,
             "N": self.states,
             "R": self.rank,
@@ -143,10 +143,9 @@ class Plan:
         """Arguments of every kernel that goes through the projections."""
         return {
             **self.sizes,
-            "stream_plane": self.stream_plane,
+            "positions": self.positions,
             "N": self.states,
             "R": self.rank,
-            "ROWS": power_of_two(self.rows),
             "EK": EK,
             "LW": self.tuning.lanes,
             "num_warps": 4,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from dermomamba.scan.fused_kernels import SIZES, axes, place_of_lane
+from dermomamba.scan.fused_lane import SIZES, axes, place_of_lane
 
 STRIDES = ["channels", "height", "width", "sb", "se", "sh", "sw"]
 """Integer arguments of the orientation kernels that must not be specialised."""
@@ -47,11 +47,11 @@ def merge_kernel(part, out, plane, channels, height, width, sb, se, sh, sw, FOUR
     inside_t = (w < width)[:, None] & (h < height)[None, :]
     row = part + be * height * width + w[:, None] * height + h[None, :]
     column = part + be * height * width + plane + h[:, None] * width + w[None, :]
-    by_row = tl.load(row, mask=inside_t, other=0.0)
-    total = tl.load(column, mask=inside, other=0.0)
+    by_row = tl.load(row, mask=inside_t, other=0.0).to(tl.float32)
+    total = tl.load(column, mask=inside, other=0.0).to(tl.float32)
     if FOUR:
-        by_row += tl.load(row + 2 * plane, mask=inside_t, other=0.0)
-        total += tl.load(column + 2 * plane, mask=inside, other=0.0)
+        by_row += tl.load(row + 2 * plane, mask=inside_t, other=0.0).to(tl.float32)
+        total += tl.load(column + 2 * plane, mask=inside, other=0.0).to(tl.float32)
     total += tl.trans(by_row)
     dst = out + (be // channels) * sb + (be % channels) * se + h[:, None] * sh + w[None, :] * sw
     tl.store(dst, total.to(out.dtype.element_ty), mask=inside)
@@ -72,42 +72,45 @@ def _positions(work, sq, columns, q_count, rows, LW: tl.constexpr, POS: tl.const
 
 @triton.jit(do_not_specialize=SIZES)
 def project_kernel(
-    x2, w, stream, batch, channels, height, width, q_rows, q_columns, stream_plane,
-    N: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr, EK: tl.constexpr, LW: tl.constexpr,
+    x2, w, stream, dts, batch, channels, height, width, q_rows, q_columns, positions,
+    N: tl.constexpr, R: tl.constexpr, RD: tl.constexpr, EK: tl.constexpr, LW: tl.constexpr,
     POS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """stream_k = W_k x at POS positions of one tile (ROWS: 2N + R rounded up to a power of two)."""
+    """B, C and dt_raw = W_k x at POS positions of one tile (RD: R rounded up for a matrix product)."""
     k = tl.program_id(1)
     sq, columns, q_count = axes(k, height, width, q_rows, q_columns)
     work = tl.program_id(0)
     if work >= tl.cdiv(batch * q_count * columns, LW) * tl.cdiv(sq, POS // LW):
         return
-    at, b, place, inside = _positions(work, sq, columns, q_count, 2 * N + R, LW, POS)
+    at, b, place, inside = _positions(work, sq, columns, q_count, 1, LW, POS)
     pixels = height * width
     src = x2 + ((k % 2) * batch + b).to(tl.int64) * channels * pixels + place
-    row = tl.arange(0, ROWS)
-    weight_row = tl.where(row < 2 * N, row + R, row - 2 * N) + k * (2 * N + R)  # stored as dt_raw, B, C
-    acc = tl.zeros([ROWS, POS], tl.float32)
+    row, r = tl.arange(0, 2 * N), tl.arange(0, RD)
+    w += k * (2 * N + R) * channels  # stored as dt_raw, B, C
+    both = tl.zeros([POS, 2 * N], tl.float32)
+    dt = tl.zeros([POS, RD], tl.float32)
     for e0 in range(0, channels, EK):
         e = e0 + tl.arange(0, EK)
-        weight = tl.load(
-            w + weight_row[:, None] * channels + e[None, :],
-            mask=(row < 2 * N + R)[:, None] & (e < channels)[None, :],
-            other=0.0,
-        )
+        there = (e < channels)[:, None]
+        weight = tl.load(w + (row + R)[None, :] * channels + e[:, None], mask=there, other=0.0)
+        weight_dt = tl.load(w + r[None, :] * channels + e[:, None], mask=there & (r < R)[None, :], other=0.0)
         value = tl.load(
-            src[None, :] + e[:, None] * pixels,
-            mask=(inside & (b < batch))[None, :] & (e < channels)[:, None],
+            src[:, None] + e[None, :] * pixels,
+            mask=(inside & (b < batch))[:, None] & (e < channels)[None, :],
             other=0.0,
-        )
-        acc = tl.dot(weight, value.to(tl.float32), acc, input_precision=PRECISION)
-    to = stream + k.to(tl.int64) * stream_plane + at[None, :] + (row * LW)[:, None]
-    tl.store(to, acc.to(stream.dtype.element_ty), mask=(row < 2 * N + R)[:, None] & inside[None, :])
+        ).to(tl.float32)
+        both = tl.dot(value, weight, both, input_precision=PRECISION)
+        dt = tl.dot(value, weight_dt, dt, input_precision=PRECISION)
+    to = stream + (k.to(tl.int64) * positions + at)[:, None] * (2 * N) + row[None, :]
+    tl.store(to, both.to(stream.dtype.element_ty), mask=inside[:, None])
+    slot = tl.arange(0, POS) % LW
+    to = dts + (k.to(tl.int64) * positions + at - slot)[:, None] * R + slot[:, None] + (r * LW)[None, :]
+    tl.store(to, dt.to(dts.dtype.element_ty), mask=inside[:, None] & (r < R)[None, :])
 
 
 @triton.jit(do_not_specialize=SIZES)
 def unproject_kernel(
-    dstream, w, part, batch, channels, height, width, q_rows, q_columns, stream_plane,
+    dstream, w, part, batch, channels, height, width, q_rows, q_columns, positions,
     N: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr, EK: tl.constexpr, LW: tl.constexpr,
     POS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -132,7 +135,7 @@ def unproject_kernel(
             other=0.0,
         )
         grad = tl.load(
-            dstream + k.to(tl.int64) * stream_plane + at[None, :] + (row * LW)[:, None],
+            dstream + k.to(tl.int64) * positions * (2 * N + R) + at[None, :] + (row * LW)[:, None],
             mask=(row < 2 * N + R)[:, None] & inside[None, :],
             other=0.0,
         )
@@ -146,7 +149,7 @@ def unproject_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def weight_kernel(
-    dstream, x2, dw, batch, channels, height, width, q_rows, q_columns, stream_plane,
+    dstream, x2, dw, batch, channels, height, width, q_rows, q_columns, positions,
     N: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr, EK: tl.constexpr, LW: tl.constexpr,
     POS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -161,7 +164,7 @@ def weight_kernel(
     for work in range(tl.program_id(0), total, tl.num_programs(0)):
         at, b, place, inside = _positions(work, sq, columns, q_count, 2 * N + R, LW, POS)
         grad = tl.load(
-            dstream + k.to(tl.int64) * stream_plane + at[None, :] + (row * LW)[:, None],
+            dstream + k.to(tl.int64) * positions * (2 * N + R) + at[None, :] + (row * LW)[:, None],
             mask=(row < 2 * N + R)[:, None] & inside[None, :],
             other=0.0,
         )

@@ -85,7 +85,7 @@ def forward(
     weights = _float(x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
     out = torch.empty_like(x)
     rows, channels = x_proj_weight.shape[1:]
-    bytes_a_pixel = 4 * rows * stream_dtype.itemsize + channels * (16 + 2 * x.itemsize)
+    bytes_a_pixel = 4 * rows * stream_dtype.itemsize + channels * 6 * x.itemsize
     with _on(x):
         for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel()):
             one = Pass(x[part], weights, stream_dtype, FORWARD)

@@ -242,7 +242,7 @@ def test_plan_covers_every_step_once(batch, channels, height, width):
         assert steps % parts == 0
         assert plan.tiles * plan.tuning.lanes >= batch * columns * parts
     assert plan.blocks * plan.tuning.block >= channels
-    assert plan.stream_plane >= batch * height * width * plan.rows
+    assert plan.positions >= batch * height * width
 
 
 @pytest.mark.parametrize(("batch", "each"), [(1, 10**12), (192, 60 * 2**20), (7, 200 * 2**20)])
