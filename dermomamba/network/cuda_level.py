@@ -19,6 +19,8 @@ TILE = 2048
 """Numbers that a program holds at once, four warps."""
 WIDEST = 64
 """Channels of a program, at most."""
+BLOCK = 128
+"""Pixels of a program that has no channels to hold."""
 PARTS = 128
 """Parts of an image whose sums are kept, at most."""
 
@@ -192,11 +194,10 @@ def spatial_gate(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     from dermomamba.network.cuda_level_kernels import spatial_gate_kernel
 
     batch, _, height, width = pooled.shape
-    block = 128
-    parts = -(-height * width // block)
+    parts = -(-height * width // BLOCK)
     gate = pooled.new_empty(batch, 1, height, width)
     with on(pooled):
-        spatial_gate_kernel[(batch * parts,)](pooled, weight, bias, gate, height, width, parts, BP=block)
+        spatial_gate_kernel[(batch * parts,)](pooled, weight, bias, gate, height, width, parts, BP=BLOCK)
     return gate
 
 

@@ -197,10 +197,11 @@ class InferenceNetwork(nn.Module):
         stages = [s for s in network.decoder if isinstance(s, DecoderStage)]
         before = [None, *(s.norm for s in stages)]
         self.decoder = nn.ModuleList(self.up(s, norm) for s, norm in zip(stages, before, strict=False))
-        self.head = _Conv(network.head)
+        head = _Conv(network.head)
         scale, shift = _affine(stages[-1].norm)
-        self.head.bias += self.head.weight.flatten(1) @ shift
-        self.head.weight *= scale[:, None, None]
+        head.bias += head.weight.flatten(1) @ shift
+        head.weight *= scale[:, None, None]
+        self.head: nn.Module = head
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """As ``DermoMamba.forward``: (B, 3, H, W) in [0, 1] to logits (B, 1, H, W)."""

@@ -121,10 +121,15 @@ class _CudaUp(_Up):
 class _Head(nn.Module):
     """The last decoder stage's bias and GELU, and the head."""
 
+    before: Tensor
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, before: Tensor, head: _Conv) -> None:
         super().__init__()
-        self.before = before
-        self.weight, self.bias = head.weight.flatten(), head.bias
+        self.register_buffer("before", before)
+        self.register_buffer("weight", head.weight.flatten())
+        self.register_buffer("bias", head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return cuda_level.gelu_head(x, self.before, self.weight, self.bias)
@@ -166,15 +171,15 @@ def rearranged(network: DermoMamba) -> nn.Module:
     return fast
 
 
-def difference(network: nn.Module, fast: nn.Module) -> float:
+def difference(network: DermoMamba, fast: nn.Module) -> float:
     """Largest difference of two networks' logits as a share of the largest, in float32 without TF32.
 
     Args:
-        network: takes (1, 3, *image_size) in [0, 1].
-        fast: an ``InferenceNetwork``.
+        network: the trained one.
+        fast: what should say the same.
     """
     device = next(network.parameters()).device
-    x = torch.rand(1, 3, *fast.image_size, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.rand(1, 3, *network.image_size, generator=torch.Generator().manual_seed(0)).to(device)
     exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=torch.backends.cudnn.benchmark, deterministic=False, allow_tf32=False
     )
