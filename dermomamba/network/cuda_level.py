@@ -7,13 +7,11 @@ tensors that lie channels last in memory, unless it says otherwise; the steps me
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from dermomamba.network import fused_host
-from dermomamba.network.fused_host import on
 
 TILE = 2048
 """Numbers that a program holds at once, four warps."""
@@ -21,8 +19,15 @@ WIDEST = 64
 """Channels of a program, at most."""
 BLOCK = 128
 """Pixels of a program that has no channels to hold."""
+PROGRAMS = 1056
+"""Programs that keep sums, about: eight for each multiprocessor of an H100 or H200."""
 PARTS = 128
 """Parts of an image whose sums are kept, at most."""
+
+
+def _on(x: Tensor) -> AbstractContextManager:
+    """The device to launch on."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def _laid(x: Tensor) -> Tensor:
@@ -62,7 +67,7 @@ def _cut(pixels: int, channels: int, batch: int | None = None, held: int = 1) ->
     tiles = -(-pixels // tile)
     each = 1
     if batch is not None:
-        each = -(-tiles // min(PARTS, max(1, fused_host.PROGRAMS // (batch * blocks))))
+        each = -(-tiles // min(PARTS, max(1, PROGRAMS // (batch * blocks))))
     return _Cut({"CB": wide, "BP": tile}, blocks, -(-tiles // each), each * tile)
 
 
@@ -89,7 +94,7 @@ def instance_residual(x: Tensor, norm: Tensor, eps: float, slope: float, b: Tens
     moments = torch.empty((batch, cut.parts, 2, channels), device=x.device)
     out = torch.empty_like(image)
     grid = (batch * cut.parts, cut.blocks)
-    with on(x):
+    with _on(x):
         moments_kernel[grid](image, moments, pixels, channels, cut.parts, cut.span, **cut.sizes)
         instance_kernel[grid](
             image, moments, *norm, residual, out, pixels, channels, cut.parts, cut.span, eps, slope, scale,
@@ -128,7 +133,7 @@ def relu_pool(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Pools]:
     cut = _cut(pixels, channels, batch, held=2)
     pooled = image.new_empty(batch, height // 2, width // 2, channels)
     sums, peaks = torch.empty((2, batch, cut.parts, channels), device=x.device)
-    with on(x):
+    with _on(x):
         relu_pool_kernel[(batch * cut.parts, cut.blocks)](
             image, bias, image, pooled, sums, peaks, width // 2, pixels, channels, cut.parts, cut.span, **cut.sizes
         )
@@ -151,7 +156,7 @@ def channel_gate(pools: Pools, reduce: tuple[Tensor, Tensor], expand: tuple[Tens
     batch, parts, channels = pools.sums.shape
     hidden = reduce[0].shape[0]
     gate = pools.sums.new_empty(batch, channels)
-    with on(gate):
+    with _on(gate):
         channel_gate_kernel[(batch,)](
             pools.sums, pools.peaks, *reduce, *expand, gate, pools.pixels, channels, hidden, parts,
             CB=min(WIDEST, 1 << (channels - 1).bit_length()), HB=1 << (hidden - 1).bit_length(),
@@ -173,7 +178,7 @@ def channel_pools(x: Tensor, gate: Tensor) -> Tensor:
     batch, height, width, channels = image.shape
     cut = _cut(height * width, channels)
     pooled = torch.empty((batch, 2, height, width), device=x.device)
-    with on(x):
+    with _on(x):
         channel_pools_kernel[(batch * cut.parts,)](
             image, gate, pooled, height * width, channels, cut.parts, **cut.sizes
         )
@@ -196,7 +201,7 @@ def spatial_gate(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     batch, _, height, width = pooled.shape
     parts = -(-height * width // BLOCK)
     gate = pooled.new_empty(batch, 1, height, width)
-    with on(pooled):
+    with _on(pooled):
         spatial_gate_kernel[(batch * parts,)](pooled, weight, bias, gate, height, width, parts, BP=BLOCK)
     return gate
 
@@ -216,7 +221,7 @@ def merge(side: Tensor, gate: Tensor, below: Tensor) -> Tensor:
 
     batch, height, width, channels = side.shape
     cut = _cut(height * width, channels)
-    with on(side):
+    with _on(side):
         merge_kernel[(batch * cut.parts, cut.blocks)](
             side, gate.contiguous(), below.contiguous(), height, width, channels, cut.parts, **cut.sizes
         )
@@ -235,7 +240,7 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     image = _laid(x)
     channels, pixels = image.shape[-1], image.shape[:-1].numel()
     cut = _cut(pixels, channels)
-    with on(x):
+    with _on(x):
         gelu_kernel[(cut.parts, cut.blocks)](image, bias, pixels, channels, **cut.sizes)
     return image.permute(0, 3, 1, 2)
 
@@ -259,6 +264,6 @@ def gelu_head(x: Tensor, bias: Tensor, weight: Tensor, head_bias: Tensor) -> Ten
     pixels = batch * height * width
     cut = _cut(pixels, channels)
     out = image.new_empty(batch, 1, height, width)
-    with on(x):
+    with _on(x):
         gelu_head_kernel[(cut.parts,)](image, bias, weight, head_bias, out, pixels, channels, **cut.sizes)
     return out

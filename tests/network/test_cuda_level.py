@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermomamba.network import cuda_level, fused_host
+from dermomamba.network import cuda_level
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ if INTERPRETED:
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that an image has several parts, and a part several tiles."""
     monkeypatch.setattr(cuda_level, "TILE", 128)
-    monkeypatch.setattr(fused_host, "PROGRAMS", 4)
+    monkeypatch.setattr(cuda_level, "PROGRAMS", 4)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
