@@ -40,6 +40,8 @@ from dermomamba.network import DermoMamba
 from dermomamba.network.cross_scale import CrossScaleMambaBlock
 from dermomamba.network.cuda_graph import GraphedNetwork
 from dermomamba.network.fused_block import mamba_block
+from dermomamba.network.inference import for_inference
+from dermomamba.network.inference_cuda import CudaInferenceNetwork
 from dermomamba.network.scan2d import SS2D, VSSBlock
 from dermomamba.scan import VARIABLE, why_unavailable
 
@@ -233,10 +235,20 @@ def milliseconds(work: Callable[[], Any], seconds: float = 2.0) -> dict[str, flo
     return {"ms": round(median, 3), "q1": round(low, 3), "q3": round(high, 3), "peak_GiB": round(peak, 2)}
 
 
+def folded(network: DermoMamba, scan: str = "fused") -> CudaInferenceNetwork:
+    """The network rearranged for inference; an error where it is refused."""
+    with backend(scan):
+        form = for_inference(network)
+    if not isinstance(form, CudaInferenceNetwork):
+        raise RuntimeError("the rearranged network is refused; see the warning above")
+    return form
+
+
 def inference(how: str, scan: str, batch: int, dtype: torch.dtype) -> Callable[[], Any]:
-    """A function that runs one batch: eager, graph or compiled."""
+    """A function that runs one batch: eager, graph or compile, or "folded" and one of the first two."""
     network = DermoMamba().eval().requires_grad_(False).cuda().to(memory_format=torch.channels_last)
-    call: Any = GraphedNetwork(network) if how == "graph" else network
+    form: nn.Module = folded(network, scan) if how.startswith("folded") else network
+    call: Any = GraphedNetwork(form) if how.endswith("graph") else form
     if how == "compile":
         call = torch.compile(network)
     x = torch.rand(batch, 3, *network.image_size, device="cuda").contiguous(memory_format=torch.channels_last)
@@ -292,7 +304,7 @@ def profile(work: Callable[[], Any]) -> list[dict[str, Any]]:
 
 
 def network_parity() -> dict[str, Any]:
-    """Logits of the whole network, fused and graphed against plain PyTorch."""
+    """Logits of the whole network, fused, graphed and folded against plain PyTorch; folded also in bfloat16."""
     torch.manual_seed(0)
     network = DermoMamba().eval().requires_grad_(False).cuda()
     x, graphed = torch.rand(2, 3, *network.image_size, device="cuda"), GraphedNetwork(network)
@@ -301,7 +313,12 @@ def network_parity() -> dict[str, Any]:
             plain = network(x)
         with backend("fused"):
             errors = {"fused": difference(network(x), plain), "graph": difference(graphed(x), plain)}
-    return errors | {"captured": len(graphed._graphs) == 1, "pass": max(errors.values()) < 1e-3}
+            fast = folded(network)
+            errors["folded"] = difference(fast(x), plain)
+            with torch.autocast("cuda", torch.bfloat16):
+                half = {"folded bfloat16": difference(fast(x), plain), "bfloat16": difference(network(x), plain)}
+    good = max(errors.values()) < 1e-3 and half["folded bfloat16"] < 5e-2
+    return errors | half | {"captured": len(graphed._graphs) == 1, "pass": good}
 
 
 def main() -> int:
@@ -328,7 +345,7 @@ def main() -> int:
     def time_all(scan: str) -> None:
         for batch in (64, 1):
             for dtype in dtypes:
-                for how in ("eager", "graph") if scan == "fused" else ("eager",):
+                for how in ("eager", "graph", "folded eager", "folded graph") if scan == "fused" else ("eager",):
                     name = f"inference {scan} {how} batch {batch} {str(dtype)[6:]}"
                     session.step(name, lambda a=(how, scan, batch, dtype): milliseconds(inference(*a)))
         session.step(f"training {scan} eager batch 64", lambda: milliseconds(training("eager", scan, 64)))

@@ -22,6 +22,7 @@ from dermomamba.errors import BackendError
 from dermomamba.explain import channel_gates, guide_map, spatial_maps
 from dermomamba.images import decode
 from dermomamba.network import Gates
+from dermomamba.network.cuda_graph import GraphedNetwork
 from dermomamba.network.inference import for_inference
 from dermomamba.postprocess import Cleaned, clean_mask
 from dermomamba.resample import to_network, to_photo
@@ -132,7 +133,8 @@ class Predictor:
         self.scan_backend = backend_for(self.device)
         network = loaded.network().requires_grad_(False).to(self.device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = for_inference(network)
+        fast = for_inference(network)
+        self._network = GraphedNetwork(fast) if self.device.type == "cuda" else fast
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = weights_.DEFAULT, device: str = "auto") -> Predictor:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dermomamba.network.dermomamba import DermoMamba, Gates
+from dermomamba.network.dermomamba import Gates
 
 WARM_UPS = 3
 """Eager runs before a capture: Triton compiles, cuDNN chooses, and allocations settle."""
@@ -35,7 +35,7 @@ class _Captured:
 
 
 class GraphedNetwork:
-    """A DermoMamba in eval mode whose calls on CUDA tensors replay a captured graph.
+    """A DermoMamba in eval mode, or its form ``for_inference``, whose calls on CUDA tensors replay a captured graph.
 
     The network's parameters must stay where they are in memory: after ``network.to(...)`` or the like, call
     ``forget``. Values that are changed in place (``load_state_dict``) are seen by the graphs. Hooks of modules
@@ -46,7 +46,7 @@ class GraphedNetwork:
         kept: graphs that are kept; the one not used for longest goes first.
     """
 
-    def __init__(self, network: DermoMamba, kept: int = 4) -> None:
+    def __init__(self, network: nn.Module, kept: int = 4) -> None:
         self.network = network
         self._kept = kept
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class GraphedNetwork:
         return self._graphs[key]
 
 
-def _capture(network: DermoMamba, x: Tensor) -> _Captured:
+def _capture(network: nn.Module, x: Tensor) -> _Captured:
     """Run the network on a stream of its own until it is warm, then once more under capture."""
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(x.device):
         static = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=x.device)

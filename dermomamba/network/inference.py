@@ -1,4 +1,4 @@
-"""The network as the processor likes it: the trained weights rearranged once, at load, for inference only.
+"""The network rearranged once, at load, for inference only; here as the processor likes it (CUDA: ``inference_cuda``).
 
 Exact rewritings, so that logits and gates stay the same to rounding:
     BatchNorm behind a convolution, and LayerNorm's affine before a linear layer, go into its weights;
@@ -27,11 +27,19 @@ def for_inference(network: DermoMamba) -> nn.Module:
         network: with its final weights, on its device; it is left as it is, but for being set to evaluation.
 
     Returns:
-        The rearranged network on a processor with the compiled scan, elsewhere the network itself.
+        The rearranged network on a processor with the compiled scan, and on a GPU with the fused one if it agrees
+        there with the network; elsewhere the network itself.
     """
     network.eval()
     parameter = network.head.weight
-    if parameter.dtype != torch.float32 or backend_for(parameter.device) != "cpu":
+    if parameter.dtype != torch.float32:
+        return network
+    backend = backend_for(parameter.device)
+    if backend == "fused":
+        from dermomamba.network.inference_cuda import rearranged
+
+        return rearranged(network)
+    if backend != "cpu":
         return network
     with torch.no_grad():
         return InferenceNetwork(network).eval()
@@ -156,30 +164,44 @@ class _Up(nn.Module):
     def forward(self, x: Tensor, skip: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
         from dermomamba.scan import cpu_level
 
-        below = F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias)  # (B, H, W, 2C)
         gated = self.weight_skip * channel.flatten(1)[:, None]  # (B, 2C, 2C)
-        side = skip.permute(0, 2, 3, 1).flatten(1, 2) @ gated.transpose(1, 2)  # (B, 4 H W, 2C)
-        side = side.view(skip.shape[0], *skip.shape[2:], -1)
+        side, below = _sides(x, skip, gated, self.weight, self.bias)
         return F.gelu(self.conv(cpu_level.merge(side, spatial, below)))
 
 
+def _sides(x: Tensor, skip: Tensor, gated: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A decoder's 1x1 convolution of its two inputs: (B, 2H, 2W, 2C) of the skip, (B, H, W, 2C) of what is below."""
+    below = F.linear(x.permute(0, 2, 3, 1), weight, bias)
+    side = skip.permute(0, 2, 3, 1).flatten(1, 2) @ gated.transpose(1, 2)  # (B, 4 H W, 2C)
+    return side.view(skip.shape[0], *skip.shape[2:], -1), below
+
+
 class InferenceNetwork(nn.Module):
-    """See ``for_inference``; the bottleneck is the network's own."""
+    """See ``for_inference``; the bottleneck is the network's own.
+
+    Attributes:
+        level, gate, up: what stands for an encoder stage, a CBAM and a decoder stage; another device has its own.
+    """
+
+    level: type[nn.Module] = _Level
+    gate: type[nn.Module] = _Gate
+    up: type[nn.Module] = _Up
 
     def __init__(self, network: DermoMamba) -> None:
         super().__init__()
         self.image_size = network.image_size
         self.stem = _Conv(network.stem)
-        self.levels = nn.ModuleList(_Level(s) for s in network.encoder if isinstance(s, EncoderStage))
-        self.gates = nn.ModuleList(_Gate(g) for g in network.gates if isinstance(g, CBAM))
+        self.levels = nn.ModuleList(self.level(s) for s in network.encoder if isinstance(s, EncoderStage))
+        self.gates = nn.ModuleList(self.gate(g) for g in network.gates if isinstance(g, CBAM))
         self.pcam, self.sweep = network.pcam, network.sweep
         stages = [s for s in network.decoder if isinstance(s, DecoderStage)]
         before = [None, *(s.norm for s in stages)]
-        self.decoder = nn.ModuleList(_Up(s, norm) for s, norm in zip(stages, before, strict=False))
-        self.head = _Conv(network.head)
+        self.decoder = nn.ModuleList(self.up(s, norm) for s, norm in zip(stages, before, strict=False))
+        head = _Conv(network.head)
         scale, shift = _affine(stages[-1].norm)
-        self.head.bias += self.head.weight.flatten(1) @ shift
-        self.head.weight *= scale[:, None, None]
+        head.bias += head.weight.flatten(1) @ shift
+        head.weight *= scale[:, None, None]
+        self.head: nn.Module = head
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """As ``DermoMamba.forward``: (B, 3, H, W) in [0, 1] to logits (B, 1, H, W)."""
@@ -190,8 +212,8 @@ class InferenceNetwork(nn.Module):
             x = self.stem(x.contiguous(memory_format=torch.channels_last))
             skips = []
             for level, gate in zip(self.levels, self.gates, strict=True):
-                x, skip, mean, peak = level(x)
-                channel, spatial = gate(skip, mean, peak)
+                x, skip, *pools = level(x)
+                channel, spatial = gate(skip, *pools)
                 skips.append((skip, channel, spatial))
                 if gates is not None:
                     gates.channel.append(channel)

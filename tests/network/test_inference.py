@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from dermomamba import weights
 from dermomamba.network import IMAGE_SIZE, DermoMamba, Gates
 from dermomamba.network.inference import InferenceNetwork, for_inference
 
 pytest.importorskip("numba")
-
-
-def _random(size: tuple[int, int]) -> DermoMamba:
-    """A network whose norms and biases do something, as after training."""
-    torch.manual_seed(3)
-    network = DermoMamba(size).eval()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 2)
-            if isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.InstanceNorm2d):
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.2)
-        for name, parameter in network.named_parameters():
-            if name.endswith("scale"):
-                parameter.fill_(0.7)
-    return network
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from network_tools import trained_like
 
 
 @pytest.mark.parametrize(("size", "batch"), [((64, 96), 1), ((96, 32), 2), (IMAGE_SIZE, 1)])
 def test_logits_and_gates_are_the_trained_networks(size: tuple[int, int], batch: int) -> None:
-    network = weights.load().network().eval() if size == IMAGE_SIZE else _random(size)
+    network = weights.load().network().eval() if size == IMAGE_SIZE else trained_like(size)
     fast = for_inference(network)
     assert isinstance(fast, InferenceNetwork)
     x = torch.rand(batch, 3, *size)
@@ -55,14 +38,14 @@ def test_logits_and_gates_are_the_trained_networks(size: tuple[int, int], batch:
 
 
 def test_each_image_of_a_batch_is_alone() -> None:
-    fast = for_inference(_random((64, 32)))
+    fast = for_inference(trained_like((64, 32)))
     x = torch.rand(2, 3, 64, 32)
     with torch.inference_mode():
         torch.testing.assert_close(fast(x)[1:], fast(x[1:]), rtol=1e-5, atol=1e-5)
 
 
 def test_threads_share_it_and_the_network_stays() -> None:
-    network = _random((32, 64))
+    network = trained_like((32, 64))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fast = for_inference(network)
     images = [torch.rand(1, 3, 32, 64) for _ in range(4)]
@@ -85,4 +68,4 @@ def test_elsewhere_the_network_itself_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 def test_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="takes 32x64"):
-        for_inference(_random((32, 64)))(torch.zeros(1, 3, 64, 64))
+        for_inference(trained_like((32, 64)))(torch.zeros(1, 3, 64, 64))
