@@ -30,7 +30,7 @@ bare()
 from compare_table import write_comparison
 from experiments import append, machine_of, recipe_of, run_one, summary
 
-from dermomamba.benchmark import Case, SegFormerB0, measure_case
+from dermomamba.benchmark_case import Case, SegFormerB0, measure_case
 from dermomamba.learning.recipe import Recipe
 from dermomamba.learning.training_data import Decoder
 from dermomamba.network import DermoMamba

@@ -29,7 +29,7 @@ from measure_agreement import pyplot, save
 from measure_data import cases
 
 from dermomamba.evaluation.statistics import bootstrap_intervals
-from dermomamba.learning.datasets import read_ids
+from dermomamba.learning.partition import read_ids
 from dermomamba.postprocess import clean_mask
 
 LONG_SIDE = 256

@@ -35,8 +35,9 @@ from experiment_table import write_table
 from dermomamba.errors import DataError, DermoMambaError
 from dermomamba.evaluation.metrics import JACCARD_THRESHOLD
 from dermomamba.evaluation.statistics import bootstrap_intervals
-from dermomamba.learning.datasets import Pair, read_ids
+from dermomamba.learning.datasets import Pair
 from dermomamba.learning.optimisation import autocast
+from dermomamba.learning.partition import read_ids
 from dermomamba.learning.recipe import FOLDER, Recipe, read_recipe
 from dermomamba.learning.train import Trainer
 from dermomamba.learning.training_data import Decoder

@@ -35,7 +35,7 @@ from measure_certainty import certainty_plot, dice, fit_certainty, table_of
 from measure_data import Predict, cases, numbers
 from measure_stability import stability, stability_plot, unreliable
 
-from dermomamba.learning.datasets import read_ids
+from dermomamba.learning.partition import read_ids
 from dermomamba.measure import measure
 from dermomamba.measure.catalogue import CATALOGUE
 from dermomamba.measure.certainty import FITTED, NAME, expected_dice

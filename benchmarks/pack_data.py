@@ -27,7 +27,8 @@ from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from dermomamba.learning.datasets import Pair, Pairs, read_ids
+from dermomamba.learning.datasets import Pair, Pairs
+from dermomamba.learning.partition import read_ids
 from dermomamba.learning.training_data import BANKS, drawings, find
 from dermomamba.resample import to_network
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from measure_certainty import dice
 
-from dermomamba.learning.datasets import Pair, read_ids, read_pairs
+from dermomamba.learning.datasets import Pair, read_pairs
+from dermomamba.learning.partition import read_ids
 from dermomamba.postprocess import clean_mask
 from dermomamba.predictor import Predictor
 from dermomamba.resample import to_network, to_photo

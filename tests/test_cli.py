@@ -72,12 +72,12 @@ def test_benchmark_prints_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small networks on small images: what is tested is the command, its table and its file."""
-    from dermomamba import benchmark
+    from dermomamba import benchmark, benchmark_case
     from dermomamba.network import DermoMamba
 
-    monkeypatch.setattr(benchmark, "IMAGE_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark_case, "IMAGE_SIZE", (32, 32))
     monkeypatch.setattr(benchmark, "DermoMamba", lambda: DermoMamba((32, 32)))
-    monkeypatch.setattr(benchmark, "peers", lambda: {benchmark.PLAIN_UNET: lambda: torch.nn.Conv2d(3, 1, 1)})
+    monkeypatch.setattr(benchmark, "peers", lambda: {benchmark_case.PLAIN_UNET: lambda: torch.nn.Conv2d(3, 1, 1)})
     file = tmp_path / "b.json"
     assert main(["benchmark", "--device", "cpu", "--seconds", "0", "--json", str(file)]) == 0
     rows = json.loads(file.read_text())["rows"]

@@ -8,13 +8,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import ellipe
-from skimage.measure import find_contours
+from skimage.measure import find_contours, grid_points_in_poly
 
 from dermomamba import phantom_examples
 from dermomamba.phantom import PhantomSpec, edge_profile, phantom, random_spec
@@ -110,12 +111,42 @@ def test_half_level_of_the_edge_is_the_true_outline(seed):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000))
+@example(798)
+@example(1054)
+def test_points_counted_inside_an_outline_give_its_area(seed):
+    """N points of a square grid of step h inside a simple closed curve of length P and area A: N h^2 -> A.
+
+    Let U be the squares of the grid about the N points, so that |U| = N h^2. A point of U outside the curve is within
+    r = h / sqrt 2, half a diagonal, of a point inside; a point inside the curve that is not in U is within r of one
+    outside. The band of width r outside a simple closed curve has at most the area r P + pi r^2, the one inside at
+    most r P (Sz.-Nagy 1959, Acta Sci. Math. 20, 36-47). Hence |N h^2 - A| <= r P + pi r^2.
+
+    At h = 1, the photo's pixels, that is 4 to 9 % of such an area, and no power of P alone is sound below it: the
+    count of pixels depends on where the lesion happens to lie. Seed 798, of nearly straight sides, has its largest
+    error (16 px, 0.4 %) so, while the mean over 2000 shifts by parts of a pixel is the area (0.06 px of 3701). So h is
+    made as small as brings the bound to half a per cent of the area: an area that is 1 % wrong fails.
+    """
+    outline = random_spec(np.random.default_rng(seed), (180, 240)).outline()
+    finer = math.ceil(outline.perimeter / (math.sqrt(2) * 0.0049 * outline.area))
+    low, high = outline.points().min(axis=0) - 1, outline.points().max(axis=0) + 1
+    x, y = (np.arange(math.floor(a * finer), b * finer) / finer for a, b in zip(low, high, strict=True))
+    r = 1 / (math.sqrt(2) * finer)
+    bound = r * outline.perimeter + math.pi * r**2
+    assert bound < 0.005 * outline.area
+    assert abs((outline.level(*np.meshgrid(x, y)) <= 1).sum() / finer**2 - outline.area) <= bound
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
 def test_a_random_phantom_agrees_with_its_truth(seed):
     drawn = phantom(random_spec(np.random.default_rng(seed), (180, 240)))
     assert drawn.image.shape == (180, 240, 3)
     assert drawn.image.dtype == np.uint8
     assert drawn.mask.dtype == bool
-    assert abs(drawn.mask.sum() - drawn.area_px) < 0.35 * drawn.perimeter_px**0.75
+    polygon = drawn.contour.astype(np.float32)
+    y, x = np.nonzero(drawn.mask != grid_points_in_poly(drawn.mask.shape, drawn.contour[:, ::-1]))
+    for point in zip(x.tolist(), y.tolist(), strict=True):  # only a pixel on the line itself may fall either way
+        assert abs(cv2.pointPolygonTest(polygon, point, measureDist=True)) < 0.01
     assert drawn.area_px == drawn.whole_area_px
     assert not drawn.touches_frame
     assert drawn.compactness == pytest.approx(drawn.perimeter_px**2 / (4 * math.pi * drawn.area_px))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dermomamba.learning.datasets import SPLITS, Pairs, read_pairs
+from dermomamba.learning.datasets import Pairs, read_pairs
+from dermomamba.learning.partition import SPLITS
 
 SEED = 2018
 COUNT = 200

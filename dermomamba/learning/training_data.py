@@ -10,16 +10,8 @@ import torch
 from torch import Tensor
 
 from dermomamba.errors import DataError
-from dermomamba.learning.datasets import (
-    Pair,
-    Pairs,
-    group_split,
-    ham10000_train,
-    isic2018_split,
-    isic2018_train,
-    load_uint8,
-    read_pairs,
-)
+from dermomamba.learning.datasets import Pair, Pairs, load_uint8, read_pairs
+from dermomamba.learning.partition import group_split, ham10000_train, isic2018_split, isic2018_train
 from dermomamba.learning.pixels import Pool, TrainingData
 from dermomamba.learning.recipe import Recipe, Source
 

@@ -17,7 +17,8 @@ import experiment_table
 import experiments
 import pack_data
 
-from dermomamba.learning.datasets import load_uint8, read_ids, read_pairs
+from dermomamba.learning.datasets import load_uint8, read_pairs
+from dermomamba.learning.partition import read_ids
 from dermomamba.learning.recipe import read_recipe
 from dermomamba.learning.training_data import Decoder
 from dermomamba.phantom import phantom, random_spec

@@ -1,4 +1,4 @@
-"""Readers, ZIP hygiene and splits, on files made on the fly; real sets when they lie beside the checkout."""
+"""Readers and ZIP hygiene, on files made on the fly; a real set when it lies beside the checkout."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from PIL import Image
 
 from dermomamba.errors import DataError, ImageError
 from dermomamba.learning.archive import Limits
-from dermomamba.learning.datasets import (
-    decode_mask,
-    group_split,
-    isic2018_split,
-    load_uint8,
-    read_ids,
-    read_pairs,
-)
+from dermomamba.learning.datasets import decode_mask, load_uint8, read_pairs
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 HEIGHT, WIDTH = 24, 32
@@ -313,60 +306,6 @@ def test_load_uint8_leaves_out_and_names_a_photo_that_is_cut_off(tmp_path: Path)
     with pytest.warns(UserWarning, match="b: "):
         images, masks = load_uint8(pairs, (8, 8))
     assert len(images) == len(masks) == 1
-
-
-@pytest.mark.parametrize("fraction", [0.2, 0.5])
-def test_no_group_is_on_both_sides_and_none_is_lost(fraction: float, tmp_path: Path) -> None:
-    files, rows = {}, ["id,lesion_id"]
-    for i in range(30):
-        files |= {f"images/p{i:02}.png": GOOD["images/a.png"], f"masks/p{i:02}.png": GOOD["masks/a.png"]}
-        rows.append(f"p{i:02},{f'L{i // 3}' if i < 27 else ''}")
-    pairs = read_pairs(write_zip(tmp_path / "set.zip", files | {"index.csv": "\n".join(rows).encode()}))
-    train, held = group_split(pairs, "lesion_id", fraction, seed=3)
-    lesion = {row["id"]: row["lesion_id"] for row in pairs.index.values()}
-    assert not {lesion[p.id] for p in train if lesion[p.id]} & {lesion[p.id] for p in held if lesion[p.id]}
-    assert sorted(p.id for p in (*train, *held)) == [p.id for p in pairs]
-    groups = len({lesion[p.id] or p.id for p in held})
-    assert groups == round(fraction * 12)  # nine lesions and three photos on their own
-    assert [p.id for p in group_split(pairs, "lesion_id", fraction, seed=3)[1]] == [p.id for p in held]
-    assert [p.id for p in group_split(pairs, "lesion_id", fraction, seed=4)[1]] != [p.id for p in held]
-    assert len(group_split(pairs, None, fraction)[1]) == round(fraction * 30)
-    with pytest.raises(DataError, match="no index"):
-        group_split(pairs, "patient", fraction)
-
-
-def test_the_fixed_lists_are_disjoint_and_complete() -> None:
-    validation, test, near = (read_ids(f"isic2018_{name}") for name in ("validation", "test", "near_test"))
-    assert (len(validation), len(test)) == (200, 520)
-    assert near
-    assert not validation & test
-    assert not validation & near
-    assert not test & near
-
-
-def test_isic2018_split_of_a_whole_set_leaves_the_test_part_out(tmp_path: Path) -> None:
-    validation, test, near = (sorted(read_ids(f"isic2018_{n}"))[:2] for n in ("validation", "test", "near_test"))
-    files = {}
-    for key in (*validation, *test, *near, "ISIC_x", "ISIC_y"):
-        files |= {f"{key}.png": GOOD["images/a.png"], f"{key}_segmentation.png": GOOD["masks/a.png"]}
-    files["index.csv"] = b"id,near_duplicate_of_test\nISIC_y,1\nISIC_x,0\n"
-    train, held = isic2018_split(read_pairs(write_zip(tmp_path / "set.zip", files)))
-    assert [pair.id for pair in train] == ["ISIC_x"]
-    assert [pair.id for pair in held] == validation
-
-
-def test_isic2018_split_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not ISIC 2018"):
-        isic2018_split(read_pairs(write_zip(tmp_path / "set.zip", GOOD)))
-
-
-@real_data
-def test_the_fixed_split_of_the_real_training_part() -> None:
-    pairs = read_pairs(SHARED / "isic2018_train.zip", check=False)
-    train, held = isic2018_split(pairs)
-    assert (len(pairs), len(train), len(held)) == (2074, 1858, 200)
-    assert all(pairs.index[p.id]["near_duplicate_of_test"] == "0" for p in (*train, *held))
-    assert all(float(pairs.index[p.id]["agreement"]) >= 0.9 for p in held)
 
 
 @real_data

@@ -191,7 +191,8 @@ def test_calibration_uses_only_the_fixed_validation_ids(tmp_path, monkeypatch, c
 
 @pytest.mark.skipif(not ISIC.exists(), reason="needs ../shared/data")
 def test_validation_list_is_the_held_out_part_of_the_split():
-    from dermomamba.learning.datasets import isic2018_split, read_ids, read_pairs
+    from dermomamba.learning.datasets import read_pairs
+    from dermomamba.learning.partition import isic2018_split, read_ids
 
     train, validation = isic2018_split(read_pairs(ISIC, check=False))
     assert {pair.id for pair in validation} == set(read_ids("isic2018_validation"))
