@@ -158,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--data", type=Path, default=Path(".carry"))
     parser.add_argument("--recipe", default="isic2018", help="the common recipe (default isic2018)")
     parser.add_argument("--epochs", type=int, default=20, help="of each network (default 20)")
+    parser.add_argument("--batch", type=int, help="in place of the recipe's")
     parser.add_argument("--minutes", type=float, help="end a training after this time")
     parser.add_argument("--until", type=float, metavar="M", help="start nothing after M minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
@@ -171,7 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
         write_comparison(options.table, options.out)
         return []
     began = time.perf_counter()
-    changes = {"epochs": options.epochs, "minutes": options.minutes, "validate_every": max(1, options.epochs // 10)}
+    changes: dict[str, Any] = {
+        "epochs": options.epochs,
+        "minutes": options.minutes,
+        "validate_every": max(1, options.epochs // 10),
+    }
+    if options.batch:
+        changes["batch_size"] = options.batch
     recipe = recipe_of(options.recipe, changes)
     wanted = "cuda" if torch.cuda.is_available() else "cpu"
     decoder = None

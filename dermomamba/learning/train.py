@@ -114,7 +114,7 @@ class Trainer:
             ids = [device_.index] if device_.type == "cuda" else None
             step = DistributedDataParallel(nn.SyncBatchNorm.convert_sync_batchnorm(step) if ids else step, ids)
         self.step = torch.compile(step) if recipe.compile else step
-        self.to_graph = self.own and device_.type == "cuda" and self.process.world == 1 and not recipe.compile
+        self.to_graph = device_.type == "cuda" and self.process.world == 1 and not recipe.compile
 
     def run(self, resume: bool = False, note: dict[str, Any] | None = None) -> Outcome:
         """Train to the end; ``resume`` goes on where a killed run stopped.

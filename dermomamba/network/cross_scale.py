@@ -83,10 +83,16 @@ class CrossScaleMambaBlock(nn.Module):
 
     def fused(self, x: Tensor) -> Tensor:
         """``forward`` in one operator, see ``fused_block.py``; for inference with BatchNorm and ReLU inside it."""
-        operands = (*self.in_order(), self.vss.norm.eps, self.vss.ss2d.out_norm.eps)
+        if self.norm.training or self.norm.running_var is None or torch.is_grad_enabled():
+            eps = self.vss.norm.eps, self.vss.ss2d.out_norm.eps
+            return F.relu(self.norm(mamba_block(x, *self.in_order(), *eps)))
+        return mamba_block(x, *self.folded())
+
+    def folded(self) -> tuple[list[Tensor], list[Tensor], float, float, tuple[Tensor, Tensor]]:
+        """``mamba_block``'s arguments behind x for inference, BatchNorm's scale and shift (C,) last."""
         norm, mean, variance = self.norm, self.norm.running_mean, self.norm.running_var
-        if norm.training or mean is None or variance is None or torch.is_grad_enabled():
-            return F.relu(norm(mamba_block(x, *operands)))
-        scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
-        shift = norm.bias - mean * scale
-        return mamba_block(x, *operands, (scale, shift))
+        assert mean is not None
+        assert variance is not None
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        affine = scale, norm.bias - mean * scale
+        return (*self.in_order(), self.vss.norm.eps, self.vss.ss2d.out_norm.eps, affine)

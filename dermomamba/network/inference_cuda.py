@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from dermomamba.network import cuda_level
 from dermomamba.network.attention import CBAM
 from dermomamba.network.dermomamba import DermoMamba
+from dermomamba.network.fused_block import mamba_block, wanted
 from dermomamba.network.inference import InferenceNetwork, _Conv, _sides, _Up
 from dermomamba.network.stages import DecoderStage, EncoderStage
 
@@ -67,13 +68,16 @@ class _CudaLevel(nn.Module):
         super().__init__()
         mamba = stage.res_mamba
         self.block = mamba.block
+        self.states = mamba.block.vss.ss2d.A_logs.shape[-1]
+        self.folded = mamba.block.folded()
         self.conv = _BareConv(mamba.conv)  # InstanceNorm takes its bias away again
         self.register_buffer("instance", torch.stack([mamba.norm.weight, mamba.norm.bias]).detach())
         self.eps, self.scale = mamba.norm.eps, float(mamba.scale)
         self.widen = _BareConv(stage.conv, stage.norm)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, cuda_level.Pools]:
-        b = self.block(x)
+        fused = wanted(x, x.shape[1] // 4, self.states)
+        b = mamba_block(x, *self.folded) if fused else self.block(x)
         c = cuda_level.instance_residual(self.conv(b), self.instance, self.eps, 0.01, b, self.scale)
         return cuda_level.relu_pool(self.widen(c), self.widen.bias)
 
