@@ -158,10 +158,10 @@ def test_large_delta():
 @runs
 def test_columns_cut_into_lanes(monkeypatch):
     monkeypatch.setattr(fused_plan, "SHORTEST_LANE", 2)
-    arguments = make(1, 2, 8, 6)
-    plan = Plan(1, 2, 8, 6, 1, 8, fused_triton.FORWARD)
-    assert plan.parts == (3, 4)
-    assert plan.tiles == 2
+    arguments = make(2, 2, 6, 4)
+    plan = Plan(2, 2, 6, 4, 1, 8, fused_triton.FORWARD)
+    assert plan.parts == (2, 3)
+    assert plan.tiles == 2  # 24 lanes; the second image begins in the middle of the first tile
     check(arguments, FP32)
 
 
