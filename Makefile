@@ -9,7 +9,7 @@ app: $(VENV)/.app
 	$(VENV)/bin/python app.py
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
