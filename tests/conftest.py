@@ -16,7 +16,7 @@ LONGEST_FIRST = (
     "scan/test_fused_triton.py",
     "e2e/test_correct.py",
     "e2e/test_page.py",
-    "network/test_vss_fused.py",
+    "network/test_fused_block.py",
     "measure/test_scale.py",
     "measure/test_evidence.py",
     "learning/test_train.py",
