@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--peers", action="store_true", help="time other networks too (always on a processor)")
     sub.add_argument("--json", metavar="FILE", help="write all figures here")
 
-    sub = command("card", commands.card, "Write MODEL_CARD.md from the card of some weights, with evaluations added.")
+    sub = command("card", commands.card, "Write the model card of weights as a page (NAME.md), with evaluations added.")
     sub.add_argument("weights", help="shipped name or .safetensors file")
     sub.add_argument("--evaluation", action="append", default=[], metavar="LABEL=FILE", help="a JSON of evaluate")
 

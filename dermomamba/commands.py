@@ -248,8 +248,8 @@ def card(args: argparse.Namespace) -> int:
             raise DataError(f"'{addition}' is not an evaluation; write --evaluation 'LABEL=FILE.json'.")
         card = model_card.with_evaluation(card, label, json.loads(Path(file).read_text(encoding="utf-8")))
     write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-    write_bytes(path.parent / "MODEL_CARD.md", model_card.render(card).encode())
-    print(f"written: {path.with_suffix('.json').name}, MODEL_CARD.md")
+    write_bytes(path.with_suffix(".md"), model_card.render(card).encode())
+    print(f"written: {path.stem}.json, {path.stem}.md")
     return 0
 
 

@@ -67,6 +67,34 @@ def _training(card: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _with_ancestors(card: Mapping[str, Any]) -> list[str]:
+    """How weights were trained, and what they went on from."""
+    lines, ancestor = _training(card), card.get("started_from")
+    while ancestor:
+        lines += ["", f"Before that, from which it went on ({ancestor['name']}, sha256 {ancestor['sha256'][:12]}):", ""]
+        if "trained_on" in ancestor:
+            lines += _training(ancestor)
+        ancestor = ancestor.get("started_from")
+    return lines
+
+
+def _average(card: Mapping[str, Any]) -> list[str]:
+    """The members of an average of weights."""
+    found = card["validation"]
+    lines = [
+        f"- the mean of {len(card['averaged_from'])} sets of weights that went on from one start (Wortsman et al. "
+        f"2022, arXiv 2203.05482); validation IoU {found['iou']:.4f} (n = {found['n']}; {found['protocol']})",
+    ]
+    for member in card["averaged_from"]:
+        title = f"### {member['name']}, share {member['share']:.0%}, sha256 {member['sha256'][:12]}"
+        lines += ["", title, "", member.get("description", ""), ""]
+        if "averaged_from" in member:
+            lines += _average(member)
+        elif "trained_on" in member:
+            lines += _with_ancestors(member)
+    return lines
+
+
 def render(card: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
@@ -110,14 +138,8 @@ def render(card: Mapping[str, Any]) -> str:
         "## Training",
         "",
         sources,
-        *_training(card),
+        *(_average(card) if "averaged_from" in card else _with_ancestors(card)),
     ]
-    ancestor = card.get("started_from")
-    while ancestor:
-        lines += ["", f"Before that, from which it went on ({ancestor['name']}, sha256 {ancestor['sha256'][:12]}):", ""]
-        if "trained_on" in ancestor:
-            lines += _training(ancestor)
-        ancestor = ancestor.get("started_from")
     lines += ["", "## Evaluation", ""]
     for entry in card.get("evaluations", []):
         lines += _metrics(entry)

@@ -37,11 +37,12 @@ def test_the_default_is_shipped_with_its_card() -> None:
     assert weights.locate(weights.DEFAULT).stat().st_size < 10_000_000
 
 
-def test_the_model_card_is_made_from_the_json() -> None:
+@pytest.mark.parametrize("name", weights.available())
+def test_the_model_card_is_made_from_the_json(name: str) -> None:
     from dermomamba.model_card import render
 
-    text = (weights.FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert text == render(weights.load().card)
+    text = (weights.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert text == render(weights.load(name).card)
 
 
 def test_round_trip_in_float16(network: DermoMamba, file: Path) -> None:

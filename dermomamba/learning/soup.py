@@ -1,0 +1,81 @@
+"""Averages of weights ("soups"): one network from several that went on from the same start.
+
+Wortsman et al. 2022 (arXiv 2203.05482): weights fine-tuned from one start often lie in one basin, and their mean
+generalises better than each; with the start among them it keeps what the start did well on other photos (Wortsman et
+al. 2022, arXiv 2109.01903). The running statistics of BatchNorm are averaged with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dermomamba.errors import WeightsError
+from dermomamba.weights import Weights
+
+_KEPT = ("description", "data", "recipe", "trained_on", "validation", "started_from", "averaged_from", "curve")
+
+
+def average(members: Sequence[Weights], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """The weighted mean of the members' tensors.
+
+    Args:
+        members: of one image size.
+        shares: one number above 0 for each member; None for equal shares. They need not add up to 1.
+
+    Returns:
+        A state dict, float32; integers (counts of batches) are the first member's.
+
+    Raises:
+        WeightsError: no member, another number of shares, or members that do not fit together.
+    """
+    shares = [1.0] * len(members) if shares is None else list(shares)
+    if not members or len(shares) != len(members) or min(shares) <= 0:
+        raise WeightsError("An average needs at least one set of weights, and a share above 0 for each.")
+    if len({member.image_size for member in members}) > 1:
+        raise WeightsError("These weights are for photos of different sizes. Average weights of one size.")
+    total = sum(shares)
+    return {
+        name: torch.stack([s / total * m.state_dict[name] for s, m in zip(shares, members, strict=True)]).sum(0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in members[0].state_dict.items()
+    }
+
+
+def averaged_card(
+    members: Sequence[Weights],
+    shares: Sequence[float] | None,
+    name: str,
+    description: str,
+    validation: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The card of an average: what is common, the data of all members, and every member with its share.
+
+    Args:
+        members, shares: as for ``average``.
+        name, description: of the average.
+        validation: its own figures.
+    """
+    shares = [1.0] * len(members) if shares is None else list(shares)
+    first = members[0].card
+    common = ("notice", "architecture", "parameters", "image_size", "licence")
+    data: dict[str, Any] = {}
+    for member in members:
+        for source in member.card.get("data", []):
+            data.setdefault(source["source"], source)
+    return {
+        "name": name,
+        "description": description,
+        **{key: first[key] for key in common if key in first},
+        "data": list(data.values()),
+        "validation": dict(validation),
+        "averaged_from": [
+            {"name": m.card.get("name", m.name), "sha256": m.sha256, "share": round(s / sum(shares), 4)}
+            | {key: m.card[key] for key in _KEPT if key in m.card}
+            for m, s in zip(members, shares, strict=True)
+        ],
+    }

@@ -1,0 +1,63 @@
+"""Averages of weights: the mean of every tensor, shares, refusals, and a card that names every member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dermomamba import weights
+from dermomamba.errors import WeightsError
+from dermomamba.learning.soup import average, averaged_card
+from dermomamba.model_card import render
+from dermomamba.network import DermoMamba
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[weights.Weights]:
+    folder: Path = tmp_path_factory.mktemp("members")
+    card = weights.load().card
+    for number in range(2):
+        torch.manual_seed(number)
+        network = DermoMamba((32, 64))
+        own = card | {"name": f"m{number}", "image_size": [32, 64], "data": [card["data"][0] | {"source": f"{number}"}]}
+        weights.save(folder / f"m{number}.safetensors", network.state_dict(), own)
+    return [weights.load(folder / f"m{number}.safetensors") for number in range(2)]
+
+
+def test_equal_shares_give_the_mean(members: list[weights.Weights]) -> None:
+    found = average(members)
+    for name, tensor in found.items():
+        a, b = (member.state_dict[name] for member in members)
+        torch.testing.assert_close(tensor, (a + b) / 2 if tensor.is_floating_point() else a)
+    weights.check(found, (32, 64))
+
+
+def test_shares_need_not_add_up(members: list[weights.Weights]) -> None:
+    found = average(members, [1, 3])["stem.weight"]
+    a, b = (member.state_dict["stem.weight"] for member in members)
+    torch.testing.assert_close(found, 0.25 * a + 0.75 * b)
+
+
+def test_one_member_stays_as_it_is(members: list[weights.Weights]) -> None:
+    for name, tensor in average(members[:1]).items():
+        assert torch.equal(tensor, members[0].state_dict[name]), name
+
+
+def test_what_does_not_fit_is_refused(members: list[weights.Weights]) -> None:
+    for wrong in ([], [1.0], [1.0, 0.0]):
+        with pytest.raises(WeightsError, match="share above 0"):
+            average(members if wrong else [], wrong or None)
+    with pytest.raises(WeightsError, match="different sizes"):
+        average([members[0], weights.load()])
+
+
+def test_the_card_names_every_member_and_all_data(members: list[weights.Weights]) -> None:
+    card = averaged_card(members, [1, 3], "both", "Two of them.", {"n": 3, "protocol": "p", "iou": 0.5, "dice": 0.6})
+    assert [m["share"] for m in card["averaged_from"]] == [0.25, 0.75]
+    assert [m["sha256"] for m in card["averaged_from"]] == [m.sha256 for m in members]
+    assert [s["source"] for s in card["data"]] == ["0", "1"]
+    page = render(card)
+    for part in ("# both", "share 25%", "share 75%", "m0", "m1", "0.5000", card["notice"]):
+        assert part in page
