@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,48 +70,62 @@ def fitting_warps(registers: int, shared: int, warps: int) -> int:
     return min(64 // warps, by_registers, by_shared, 32) * warps
 
 
-def compile_stage(stage: int, precision: str, batch: int) -> list[dict[str, Any]]:
-    """What a forward and a backward of one encoder stage's Cross-Scale Mamba Block launch."""
-    rows: list[dict[str, Any]] = []
-    seen: dict[int, Any] = {}
+def compiled_for_hopper(work: Callable[[], object]) -> list[dict[str, Any]]:
+    """Every kernel that ``work`` launches on CPU tensors, compiled for sm_90 in place of run.
+
+    Args:
+        work: launches the kernels; what they should have computed is left undefined.
+
+    Returns:
+        For each distinct kernel its name, file, constants, programs, registers, bytes of stack (spills) and of shared
+        memory, and the warps that fit on a multiprocessor.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    kept = []  # as long as a kernel lives, no other has its id
     original = JITFunction.run
 
     def compiled(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
         kernel = original(self, *args, grid=grid, warmup=True, **kwargs)
-        if id(kernel) not in seen:
-            seen[id(kernel)] = kernel
+        if id(kernel) not in rows:
+            kept.append(kernel)
             used = resources(kernel.asm["cubin"])
             shared, warps = kernel.metadata.shared, kernel.metadata.num_warps
-            rows.append(
-                {
-                    "stage": stage,
-                    "precision": precision,
-                    "file": self.__module__.rsplit(".", 1)[-1],
-                    "name": self.__name__,
-                    "programs": grid[0] * (grid[1] if len(grid) > 1 else 1) * (grid[2] if len(grid) > 2 else 1),
-                    "shared": shared,
-                    "warps": fitting_warps(used["registers"], shared, warps),
-                    **used,
-                }
-            )
+            rows[id(kernel)] = {
+                "file": self.__module__.rsplit(".", 1)[-1],
+                "name": self.__name__,
+                "constants": {k: v for k, v in kwargs.items() if k.isupper() or k == "num_warps"},
+                "programs": math.prod(grid),
+                "shared": shared,
+                "warps": fitting_warps(used["registers"], shared, warps),
+                **used,
+            }
         return kernel
 
-    channels, height, width = STAGES[stage]
-    block, dtype = CrossScaleMambaBlock(channels), DTYPES[precision]
-    mixers = [torch.zeros(3 * channels // 4, n) for k in (7, 7, 9) for n in (k, 1)]
-    mixers = [m if m.shape[1] > 1 else m.flatten() for m in mixers]
-    x = torch.empty(batch, channels, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    driver.set_active(Hopper())
     JITFunction.run = compiled
     try:
-        weights = block.vss.in_order()
+        work()
+    finally:
+        JITFunction.run = original
+    return list(rows.values())
+
+
+def compile_stage(stage: int, precision: str, batch: int) -> list[dict[str, Any]]:
+    """What a forward and a backward of one encoder stage's Cross-Scale Mamba Block launch."""
+    channels, height, width = STAGES[stage]
+    block, dtype = CrossScaleMambaBlock(channels), DTYPES[precision]
+    mixers, weights = block.in_order()
+    x = torch.empty(batch, channels, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
+
+    def launch() -> None:
         affine = [torch.empty(channels), torch.empty(channels)]
         with torch.no_grad():
             _forward(x, mixers, weights, affine, 1e-6, 1e-5, dtype)
             _, y = _forward(x, mixers, weights, [], 1e-6, 1e-5, dtype)
             _backward(x, x, y, mixers, weights, 1e-6, 1e-5, dtype)
-    finally:
-        JITFunction.run = original
-    return rows
+
+    fused_launch.fast_math = lambda device: True
+    return [{"stage": stage, "precision": precision} | row for row in compiled_for_hopper(launch)]
 
 
 def main() -> None:
@@ -119,8 +135,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    driver.set_active(Hopper())
-    fused_launch.fast_math = lambda device: True
     rows = [r for s in options.stages for p in options.precision for r in compile_stage(s, p, options.batch)]
     if options.json:
         print(json.dumps(rows))
