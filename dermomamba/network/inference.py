@@ -17,6 +17,7 @@ from dermomamba.network.attention import CBAM
 from dermomamba.network.cross_scale import AxialMixer, CrossScaleMambaBlock
 from dermomamba.network.dermomamba import DermoMamba, Gates
 from dermomamba.network.stages import DecoderStage, EncoderStage
+from dermomamba.network.sweep import SweepMamba
 from dermomamba.scan import backend_for
 
 
@@ -32,7 +33,7 @@ def for_inference(network: DermoMamba) -> nn.Module:
     """
     network.eval()
     parameter = network.head.weight
-    if parameter.dtype != torch.float32:
+    if parameter.dtype != torch.float32 or not _whole(network):
         return network
     backend = backend_for(parameter.device)
     if backend == "fused":
@@ -43,6 +44,13 @@ def for_inference(network: DermoMamba) -> nn.Module:
         return network
     with torch.no_grad():
         return InferenceNetwork(network).eval()
+
+
+def _whole(network: DermoMamba) -> bool:
+    """Whether every part is the paper's; an ablation (``ablation.py``) runs as it is."""
+    blocks = [stage.res_mamba.block for stage in network.encoder if isinstance(stage, EncoderStage)]
+    parts = [*((b, CrossScaleMambaBlock) for b in blocks), *((g, CBAM) for g in network.gates)]
+    return all(isinstance(part, kind) for part, kind in [*parts, (network.sweep, SweepMamba)])
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -96,8 +96,8 @@ def states_kernel(
     sensitivity = tl.zeros([T, EB, N], tl.float32)
     acc = tl.zeros([T, EB, N], tl.float32)
     dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
-    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
-    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS, LW)
+    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
     for i in range(sq):
         s = first + forward * i
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
@@ -105,9 +105,9 @@ def states_kernel(
         dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
         dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
         b_row = numbers(b_next, T, N, stream.dtype.element_ty)
-        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS, LW)
         c_row = numbers(c_next, T, N, stream.dtype.element_ty)
-        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         a = exp2(a2 * delta[:, :, None], FAST)
         ah = a * h
@@ -181,8 +181,8 @@ def adjoint_kernel(
     d_bias = tl.zeros([T, EB], tl.float32)
     d_w = tl.zeros([T, EB, RP], tl.float32)
     dt_next, x_next = dt_and_x(dt_at + last * (R * LW), x2 + place + last * columns, inside, R, RP, LW)
-    b_next = words_at(at + last * (LW * 2 * WORDS), T, WORDS)
-    c_next = words_at(at + last * (LW * 2 * WORDS) + WORDS, T, WORDS)
+    b_next = words_at(at + last * (LW * 2 * WORDS), T, WORDS, LW)
+    c_next = words_at(at + last * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
     for i in range(sq):
         s = last - forward * i
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
@@ -191,9 +191,9 @@ def adjoint_kernel(
         dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
         v = tl.load(part + place + s * columns, mask=inside, other=0.0)
         c_row = numbers(c_next, T, N, stream.dtype.element_ty)
-        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
         b_row = numbers(b_next, T, N, stream.dtype.element_ty)
-        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS, LW)
         z = tl.sum(w * dt[:, None, :], axis=2) + bias
         delta, u = softplus(z, FAST)
         g = c_row[:, None, :] * dy[:, :, None] + ag

@@ -18,8 +18,8 @@ Geometry
 
 Buffers (float32 unless noted)
     x2, dy2  (2, B, E, S * P)            the image in both orientations, in its own dtype
-    stream   (4, tiles, SQ, LW, 2N)      B and C of every position; float32, bfloat16 or float16, so that a thread
-                                         reads its own 16 bytes at a time, one step ahead
+    stream   (4, tiles, SQ, 2N/V, LW, V) B and C of every position; float32, bfloat16 or float16, V numbers in 16 bytes:
+                                         a thread reads so many at a time, one step ahead, next to its neighbours'
     dts      (4, tiles, SQ, R, LW)       dt_raw, in the same dtype
     dstream  (4, tiles, SQ, 2N + R, LW)  gradients of B, C and dt_raw
     part     (4, B, E, S * P)            one plane a direction, as its orientation lies; forward: the image's dtype
@@ -100,23 +100,23 @@ def lanes_kernel(
     product = tl.full([T, EB, N], 1.0, tl.float32)
     back = tl.zeros([T, EB, N], tl.float32)
     dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
-    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS, LW)
     if ADJOINT:
-        c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
+        c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
     for i in range(sq):
         s = first + forward * i
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = first + forward * tl.minimum(i + 1, sq - 1)
         dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
         b_row = numbers(b_next, T, N, stream.dtype.element_ty)
-        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS, LW)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         a = exp2(a2 * delta[:, :, None], FAST)
         h = a * h + (delta * x)[:, :, None] * b_row[:, None, :]
         total += delta
         if ADJOINT:
             c_row = numbers(c_next, T, N, stream.dtype.element_ty)
-            c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
+            c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
             dy = tl.load(dy2 + place + s * columns, mask=inside, other=0.0).to(tl.float32)
             product *= a
             back += product * (dy[:, :, None] * c_row[:, None, :])
@@ -201,17 +201,17 @@ def scan_kernel(
     before = state_at(states, k, tiles, tile_n, channel, channels, slot_n, N, LW)
     h = tl.load(before, mask=(inside & exists)[:, :, None], other=0.0)
     dt_next, x_next = dt_and_x(dt_at + first * (R * LW), x2 + place + first * columns, inside, R, RP, LW)
-    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS)
-    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS, T, WORDS)
+    b_next = words_at(at + first * (LW * 2 * WORDS), T, WORDS, LW)
+    c_next = words_at(at + first * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
     for i in range(sq):
         s = first + forward * i
         dt, x = dt_next.to(tl.float32), x_next.to(tl.float32)
         ahead = first + forward * tl.minimum(i + 1, sq - 1)
         dt_next, x_next = dt_and_x(dt_at + ahead * (R * LW), x2 + place + ahead * columns, inside, R, RP, LW)
         b_row = numbers(b_next, T, N, stream.dtype.element_ty)
-        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS)
+        b_next = words_at(at + ahead * (LW * 2 * WORDS), T, WORDS, LW)
         c_row = numbers(c_next, T, N, stream.dtype.element_ty)
-        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS, T, WORDS)
+        c_next = words_at(at + ahead * (LW * 2 * WORDS) + WORDS * LW, T, WORDS, LW)
         delta, _ = softplus(tl.sum(w * dt[:, None, :], axis=2) + bias, FAST)
         h = exp2(a2 * delta[:, :, None], FAST) * h + (delta * x)[:, :, None] * b_row[:, None, :]
         y = tl.sum(h * c_row[:, None, :], axis=2) + d * x

@@ -92,17 +92,19 @@ def _joined(a, b, T: tl.constexpr, COUNT: tl.constexpr):
 
 
 @triton.jit
-def words_at(at, T: tl.constexpr, WORDS: tl.constexpr):
-    """WORDS 32-bit words from where ``at`` (T,) points to, 16 bytes a load: (T, WORDS) int32."""
+def words_at(at, T: tl.constexpr, WORDS: tl.constexpr, LW: tl.constexpr):
+    """WORDS 32-bit words of each lane, 16 bytes a load, from where ``at`` (T,) points to: (T, WORDS) int32.
+
+    Lanes that are neighbours have their 16 bytes side by side; a lane's next 16 bytes lie behind those of all lanes.
+    """
     four = at[:, None] + tl.arange(0, 4)[None, :]
+    HALF: tl.constexpr = WORDS // 2
     if WORDS == 4:
         return tl.load(four)
     elif WORDS == 8:
-        return _joined(tl.load(four), tl.load(four + 4), T, 4)
-    elif WORDS == 16:
-        return _joined(words_at(at, T, 8), words_at(at + 8, T, 8), T, 8)
+        return _joined(tl.load(four), tl.load(four + 4 * LW), T, 4)
     else:
-        return _joined(words_at(at, T, WORDS // 2), words_at(at + WORDS // 2, T, WORDS // 2), T, WORDS // 2)
+        return _joined(words_at(at, T, HALF, LW), words_at(at + HALF * LW, T, HALF, LW), T, HALF)
 
 
 @triton.jit
@@ -123,7 +125,7 @@ def of_lane(stream, k, positions, tile, sq, slot, N: tl.constexpr, LW: tl.conste
     """Where the first step of a lane lies in the stream, as pointers (T,) to 32-bit words."""
     WORDS: tl.constexpr = N * stream.dtype.element_ty.primitive_bitwidth // 32
     plane = stream.to(tl.pointer_type(tl.int32)) + k.to(tl.int64) * positions * (2 * WORDS)
-    return plane + (tile.to(tl.int64) * sq * LW + slot) * (2 * WORDS)
+    return plane + tile.to(tl.int64) * sq * (LW * 2 * WORDS) + slot * 4
 
 
 @triton.jit

@@ -70,9 +70,9 @@ class Pass:
         )  # fmt: skip
 
     def project(self) -> tuple[Tensor, Tensor]:
-        """The stream (4, positions, 2N) and dts (4, positions * R)."""
+        """The stream (4, positions * 2N) and dts (4, positions * R)."""
         p = self.plan
-        stream = self.empty(4, p.positions, 2 * p.states, dtype=self.stream_dtype)
+        stream = self.empty(4, p.positions * 2 * p.states, dtype=self.stream_dtype)
         dts = self.empty(4, p.positions * p.rank, dtype=self.stream_dtype)
         project_kernel[(p.position_blocks(POSITIONS), 4)](
             self.x2, self.w, stream, dts, RD=max(16, power_of_two(p.rank)), POS=POSITIONS, PRECISION=self.exact,

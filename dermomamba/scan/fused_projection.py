@@ -101,9 +101,11 @@ def project_kernel(
         ).to(tl.float32)
         both = tl.dot(value, weight, both, input_precision=PRECISION)
         dt = tl.dot(value, weight_dt, dt, input_precision=PRECISION)
-    to = stream + (k.to(tl.int64) * positions + at)[:, None] * (2 * N) + row[None, :]
-    tl.store(to, both.to(stream.dtype.element_ty), mask=inside[:, None])
+    V: tl.constexpr = 128 // stream.dtype.element_ty.primitive_bitwidth  # numbers in 16 bytes
     slot = tl.arange(0, POS) % LW
+    to = stream + (k.to(tl.int64) * positions + at - slot)[:, None] * (2 * N) + slot[:, None] * V
+    to += (row // V * (LW * V) + row % V)[None, :]
+    tl.store(to, both.to(stream.dtype.element_ty), mask=inside[:, None])
     to = dts + (k.to(tl.int64) * positions + at - slot)[:, None] * R + slot[:, None] + (r * LW)[None, :]
     tl.store(to, dt.to(dts.dtype.element_ty), mask=inside[:, None] & (r < R)[None, :])
 

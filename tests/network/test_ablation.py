@@ -7,6 +7,7 @@ import torch
 
 from dermomamba.network import SS2D, DermoMamba, SweepMamba
 from dermomamba.network.ablation import PARTS, without
+from dermomamba.network.inference import for_inference
 
 SIZE = (32, 64)
 
@@ -48,3 +49,10 @@ def test_without_cbam_is_a_network_whose_gates_are_open() -> None:
 def test_an_unknown_part_is_refused() -> None:
     with pytest.raises(ValueError, match="no part 'PCAM'"):
         without("PCAM")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_for_inference_it_runs_as_it_is(part: str) -> None:
+    network = without(part, SIZE)
+    assert for_inference(network) is network
+    assert not network.training

@@ -272,7 +272,7 @@ def test_compiles_for_hopper():
     assert result.returncode == 0, result.stderr[-4000:]
     kernels = json.loads(result.stdout)
     assert {k["name"] for k in kernels} >= {"lanes_kernel", "carry_kernel", "scan_kernel", "adjoint_kernel"}
-    assert [k for k in kernels if k["stack"] > 8] == []  # more spilled than one pointer, which waits out the loop
+    assert [k for k in kernels if k["stack"]] == []  # registers spilled to memory
     inner = ("lanes_kernel", "scan_kernel", "states_kernel", "adjoint_kernel")
     assert [k for k in kernels if k["name"] in inner and k["shared"]] == []  # layouts converted in the loop
 
