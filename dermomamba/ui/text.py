@@ -109,7 +109,7 @@ WHAT = {
 RANGE = "Colours run from {low:g} to {high:g}. This map has values from {min:.3g} to {max:.3g}."
 RANGE_OWN = "Colours are stretched to this map's own range, {min:.3g} to {max:.3g}."
 COMPUTED = "Computed at {rows} x {columns}, smoothly enlarged."
-OPACITY_HELP = "For the filled mask and the maps."
+OPACITY_HELP = "Mask and maps."
 EMPTY_TITLE = "Drop a dermoscopic photo"
 EMPTY_LINES = (
     "JPEG, PNG, WebP, BMP or TIFF, up to 30 MB. The outline appears by itself.",
