@@ -70,8 +70,11 @@ class ScaleBox:
                 elem_id="mm-per-pixel",
                 placeholder=text.SCALE_EXAMPLE,
             )
-            length = gr.Number(10, label=text.LINE_LENGTH, info=text.LINE_LENGTH_HELP, elem_id="line-length")
-            line = gr.Button(text.LINE_BUTTON, size="sm", elem_id="line-start")
+            with gr.Row(elem_classes="line-row"):
+                length = gr.Number(
+                    10, label=text.LINE_LENGTH, info=text.LINE_LENGTH_HELP, elem_id="line-length", min_width=120
+                )
+                line = gr.Button(text.LINE_BUTTON, size="sm", elem_id="line-start", min_width=120)
             ruler = gr.Button(text.RULER_BUTTON, size="sm", elem_id="ruler-find")
             message = gr.HTML(elem_id="scale-message")
             with gr.Row(visible=False, elem_classes="line-row") as proposal:
