@@ -94,7 +94,15 @@ def build(engine: Engine, own: gr.State, examples: tuple[Example, ...], thumbnai
                         scale=4,
                     )
                     opacity = gr.Slider(
-                        0, 1, 0.55, step=0.05, label=text.OPACITY, info=text.OPACITY_HELP, elem_id="opacity", scale=1
+                        0,
+                        1,
+                        0.55,
+                        step=0.05,
+                        label=text.OPACITY,
+                        info=text.OPACITY_HELP,
+                        elem_id="opacity",
+                        scale=1,
+                        min_width=220,
                     )
                 drawn = gr.CheckboxGroup(
                     [(label, key) for key, label in text.DRAWN_CHOICES.items()],

@@ -114,8 +114,11 @@ class AnalyseTab:
         segmentation = replace(visit.segmentation)
         image = layers.picture(visit.photo, segmentation, layer, opacity)
         factor = image.shape[1] / visit.photo.shape[1]
-        if drawn:
-            image = render_measures.drawn(image, visit.measurements.drawings, drawn, factor)
+        valid = layers.drawable(visit.measurements, drawn)
+        if valid and layer != "outline":
+            image = render.outline(image, segmentation.mask)  # what was measured, and what the folds are compared with
+        if valid:
+            image = render_measures.drawn(image, visit.measurements.drawings, valid, factor)
         if marks:
             image = render.marked_line(image, [((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in marks])
         sentence = in_words(visit.measurements, segmentation.mask)
@@ -154,7 +157,7 @@ class AnalyseTab:
         small = render.fit(photo)
         yield {
             **self.blank(views.working(self.engine.ready)),
-            self.photo: small,
+            self.photo: gr.update(value=small, alt_text=text.PHOTO_ALT),
             self.stage: gr.update(visible=True),
             self.picture: gr.update(value=small, alt_text=text.PHOTO_ALT),
         }

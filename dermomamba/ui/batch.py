@@ -133,13 +133,13 @@ def build(engine: Engine, own: gr.State) -> None:
                 elem_id="batch-files",
                 height=180,
             )
-            scale = gr.Textbox("", label=text.BATCH_SCALE, placeholder="0.05", elem_id="batch-scale")
+            scale = gr.Textbox("", label=text.BATCH_SCALE, placeholder=text.SCALE_EXAMPLE, elem_id="batch-scale")
             names = gr.Checkbox(False, label=text.BATCH_NAMES, info=text.BATCH_NAMES_HELP, elem_id="batch-names")
             with gr.Row():
                 start = gr.Button(text.BATCH_START, variant="primary", size="sm", elem_id="batch-start")
                 stop = gr.Button(text.BATCH_STOP, size="sm", visible=False, elem_id="batch-stop")
         with gr.Column(scale=5, min_width=320):
-            status = gr.HTML(elem_id="batch-status")
+            status = gr.HTML(views.card("empty", text.BATCH_NOTHING, text.BATCH_NOTHING_LINES), elem_id="batch-status")
             download = gr.DownloadButton(
                 text.BATCH_ZIP, variant="primary", size="sm", visible=False, elem_id="batch-zip"
             )

@@ -80,7 +80,7 @@ def inputs() -> Inputs:
             elem_id="finetune-learns",
         )
         epochs = gr.Number(10, precision=0, label=words.EPOCHS, info=words.EPOCHS_HELP, elem_id="finetune-epochs")
-        minutes = gr.Number(None, label=words.MINUTES, info=words.MINUTES_HELP, elem_id="finetune-minutes")
+        minutes = gr.Number(0, minimum=0, label=words.MINUTES, info=words.MINUTES_HELP, elem_id="finetune-minutes")
         rate = gr.Number(3e-4, label=words.RATE, info=words.RATE_HELP, step=1e-5, elem_id="finetune-rate")
         held_out = gr.Slider(
             0.1, 0.5, 0.2, step=0.05, label=words.HELD_OUT, info=words.HELD_OUT_HELP, elem_id="finetune-held-out"

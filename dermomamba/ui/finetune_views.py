@@ -35,7 +35,8 @@ def collection(count: int, held_out: float) -> str:
     """
     line = words.COUNT_NONE if count == 0 else words.COUNT_ONE if count == 1 else words.COUNT.format(count=count)
     if count < LEAST:
-        line += " " + words.MISSING.format(least=LEAST, missing=LEAST - count)
+        pattern = words.MISSING if count else words.MISSING_ALL
+        line += " " + pattern.format(least=LEAST, missing=LEAST - count)
     else:
         held = min(max(1, round(held_out * count)), count - 2)
         if held < ENOUGH:
@@ -101,7 +102,7 @@ def table(comparison: Comparison) -> str:
     before, after = comparison.means()
     change, phantoms = comparison.change(), comparison.rehearsal_change()
     spans = [_span(before.low, before.high), _span(after.low, after.high), _span(change.low, change.high, "+.4f")]
-    rows.append(_row(words.TABLE_MEAN, before.mean, after.mean, spans))
+    rows.append(_row(words.TABLE_MEAN, before.mean, after.mean, spans if comparison.enough else ("", "", "")))
     count = len(comparison.rehearsal_before)
     rows.append(
         _row(
@@ -111,9 +112,10 @@ def table(comparison: Comparison) -> str:
             ["", "", _span(phantoms.low, phantoms.high, "+.4f")],
         )
     )
+    notes = [words.TABLE_PHANTOMS_NOTE] + ([] if comparison.enough else [words.TABLE_FEW.format(enough=ENOUGH)])
     return (
         f'<div class="wide"><table class="plain compare"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
-        f'</table></div><p class="note">{words.TABLE_PHANTOMS_NOTE}</p>'
+        f'</table></div><p class="note">{escape(" ".join(notes))}</p>'
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dermomamba import export, render, render_measures
 from dermomamba.measure import Measurements
-from dermomamba.ui import text
+from dermomamba.ui import text, views
 
 if TYPE_CHECKING:
     from dermomamba.predictor import Segmentation
@@ -21,6 +21,9 @@ DRAWINGS = {
     "bays": ("indentations", "protrusions"),
     "folds": ("folded_major", "folded_minor"),
 }
+
+MEASURED = {"diameter": "longest_diameter", "bays": "indentations", "folds": "asymmetry_major"}
+"""The measure that a group of drawings stands for."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,20 @@ def map_legend(values: np.ndarray, low: float, high: float, colours: str, what: 
     )
 
 
+def drawable(measurements: Measurements, groups: list[str]) -> list[str]:
+    """The groups whose measure is valid: what is not shown as a number is not drawn either."""
+    return [name for name in groups if MEASURED[name] in measurements and measurements[MEASURED[name]].valid]
+
+
 def drawn_legend(measurements: Measurements, groups: list[str]) -> str:
-    """What each drawn measure is, or that there is nothing of it to draw."""
+    """What each drawn measure is, that there is nothing of it to draw, or why it was not measured."""
     lines = []
+    valid = drawable(measurements, groups)
     for group in (name for name in render_measures.GROUPS if name in groups):
+        if group not in valid:
+            why = export.not_measured(measurements[MEASURED[group]], views.number)
+            lines.append(f'<p class="legend-text">{escape(f"{text.DRAWN_CHOICES[group]}: {why}")}</p>')
+            continue
         there = any(len(measurements.drawings.get(name, ())) for name in DRAWINGS[group])
-        lines.append(
-            f'<p class="legend-text">{escape(text.DRAWN_WHAT[group] if there else text.DRAWN_NONE[group])}</p>'
-        )
+        lines.append(f'<p class="legend-text">{escape(text.DRAWN_WHAT[group] if there else text.DRAWN_NONE)}</p>')
     return "".join(lines)

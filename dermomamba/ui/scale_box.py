@@ -68,7 +68,7 @@ class ScaleBox:
                 label=text.SCALE_NUMBER,
                 info=text.SCALE_NUMBER_HELP,
                 elem_id="mm-per-pixel",
-                placeholder="0.05",
+                placeholder=text.SCALE_EXAMPLE,
             )
             with gr.Row(elem_classes="line-row"):
                 length = gr.Number(

@@ -13,7 +13,7 @@ NOTICE = NOT_A_DEVICE
 TABS = {"analyse": "Analyse", "attention": "Attention", "batch": "Batch", "finetune": "Fine-tune", "about": "About"}
 WEIGHTS_LOADING = "weights are loading"
 WEIGHTS = "Weights: {weights}"
-FOOTER = "Scan: {backend}, on {device}. Version {version}. Photos stay on the machine that runs this page."
+FOOTER = "Version {version}, on {device}, scan back end {backend}. Photos stay on the machine that runs this page."
 FOOTER_LOADING = "The network is being loaded. Photos stay on the machine that runs this page."
 
 # Analyse: photo
@@ -35,6 +35,7 @@ EXAMPLE_LABELS = {
 SCALE = "Scale (mm)"
 SCALE_HELP = "Without a scale, lengths are in pixels. Give one in any of three ways."
 SCALE_NUMBER = "mm per pixel"
+SCALE_EXAMPLE = "for example 0.05"
 SCALE_NUMBER_HELP = "By number. Leave empty for pixels."
 LINE_LENGTH = "Known length (mm)"
 LINE_LENGTH_HELP = "By a line: mark its two ends in the picture."
@@ -91,11 +92,7 @@ DRAWN_WHAT = {
         " where it leaves the cyan outline the lesion is not symmetric."
     ),
 }
-DRAWN_NONE = {
-    "diameter": "There is no diameter to draw.",
-    "bays": "No indentation or protrusion is deep enough to be drawn.",
-    "folds": "There is no outline to fold.",
-}
+DRAWN_NONE = "No indentation or protrusion is deep enough to be drawn."
 OPACITY = "Opacity"
 WHAT = {
     "outline": "The border that the network drew, at probability {threshold:g}.",
@@ -112,7 +109,7 @@ WHAT = {
 RANGE = "Colours run from {low:g} to {high:g}. This map has values from {min:.3g} to {max:.3g}."
 RANGE_OWN = "Colours are stretched to this map's own range, {min:.3g} to {max:.3g}."
 COMPUTED = "Computed at {rows} x {columns}, smoothly enlarged."
-OPACITY_HELP = "For the filled mask and the maps."
+OPACITY_HELP = "Mask and maps."
 EMPTY_TITLE = "Drop a dermoscopic photo"
 EMPTY_LINES = (
     "JPEG, PNG, WebP, BMP or TIFF, up to 30 MB. The outline appears by itself.",
@@ -217,6 +214,8 @@ BATCH_SCALE = "mm per pixel, the same for all photos (empty: pixels)"
 BATCH_NAMES = "Name the results after my files"
 BATCH_NAMES_HELP = "Only if the file names do not tell who the patient is. Otherwise: image-0001, in order."
 BATCH_EMPTY_TITLE = "The batch cannot start"
+BATCH_NOTHING = "No photos measured yet"
+BATCH_NOTHING_LINES = ("Choose photos or a ZIP, then Start. Outlines and numbers appear here.",)
 BATCH_START = "Start"
 BATCH_STOP = "Stop"
 BATCH_SORT = "Sort by"

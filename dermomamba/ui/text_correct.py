@@ -25,7 +25,7 @@ NOTHING_FOUND = "The network found no lesion in this photo. Lower the threshold,
 EMPTY_OUTLINE = "The outline is empty. Draw the lesion, set points around it, or leave this photo out."
 UNEXPECTED = "Something went wrong inside the program with this photo. It was left out."
 
-CANVAS = "Outline on the photo: draw with the brush, take away with the eraser"
+CANVAS = "Brush and eraser"
 FACTS = "Outline received: {mask} px, {share} of the photo. Changed from the network's: {changed} px, {changed_share}."
 NO_CHANGE = "Outline received: {mask} px, {share} of the photo. Same as the network's."
 KEYS = "Keys: [ and ] for a smaller or larger brush, Ctrl+Z to undo, Ctrl+Shift+Z to redo."

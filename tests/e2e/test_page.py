@@ -264,11 +264,35 @@ def test_phone_is_one_column_and_nothing_is_cut_off(new_page, photo: Path, shoot
         assert box["x"] + box["width"] <= 390
     shoot(page, "phone-result")
     shoot(page, "phone-result-full", full=True)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    for fold in ("Scale (mm)", "Options", "ABCD rule, for teaching"):
+        page.get_by_text(fold, exact=True).click()
+    page.locator("#abcd").wait_for()
+    assert wide_enough(page), "with everything unfolded"
     for tab in ("Attention", "Batch", "About"):
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("tab", name=tab).and_(page.locator('[aria-selected="true"]')).wait_for()
         assert wide_enough(page), tab
     shoot(page, "phone-about")
+
+
+@pytest.mark.parametrize("size", [(1366, 768), (390, 844)])
+def test_the_photo_stays_in_its_place_when_the_result_comes(new_page, photo: Path, size: tuple[int, int]) -> None:
+    page = new_page(*size)
+    page.evaluate("""() => {
+      window.tops = [];
+      const look = () => {
+        const shown = document.querySelector("#result img");
+        if (shown?.complete) window.tops.push(Math.round(shown.getBoundingClientRect().top + window.scrollY));
+        window.requestAnimationFrame(look);
+      };
+      look();
+    }""")
+    drop(page, photo)
+    settled(page)
+    page.wait_for_function("window.tops.length > 10")
+    tops = page.evaluate("window.tops")
+    assert max(tops) - min(tops) <= 2
 
 
 def test_batch_skips_what_it_cannot_read(new_page, photo: Path, tmp_path: Path, shoot) -> None:
@@ -286,6 +310,7 @@ def test_batch_skips_what_it_cannot_read(new_page, photo: Path, tmp_path: Path, 
     assert "2 of 3 photos" in page.locator("#batch-status").inner_text()
     assert "photo 2:" in page.locator("#batch-table").inner_text()
     shoot(page, "desktop-batch", full=True)
+    assert page.locator("#batch-gallery .thumbnail-lg").first.bounding_box()["width"] < 320
     page.locator("#batch-sort input").click()
     page.get_by_role("option", name="Perimeter: largest first").click()
     page.locator("#batch-table th").get_by_text("Perimeter").wait_for()

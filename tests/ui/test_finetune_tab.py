@@ -190,6 +190,14 @@ def test_comparison_table_shows_each_photo_and_honest_intervals() -> None:
     assert "stayed as they were" in show.verdict(running(comparison=comparison, ended="stop"))
 
 
+def test_a_mean_of_too_few_photos_has_no_interval() -> None:
+    html = show.table(Comparison((4,), (0.98,), (0.98,), (0.97, 0.96), (0.97, 0.95)))
+    row = html[html.index(">Mean<") : html.index("Drawn lesions")]
+    assert "0.9800" in row
+    assert "95 %" not in row
+    assert "fewer than 5" in html
+
+
 def test_the_three_outlines_have_three_colours() -> None:
     y, x = np.mgrid[:120, :160]
     discs = [(x - 80) ** 2 + (y - 60) ** 2 < r**2 for r in (20, 35, 50)]

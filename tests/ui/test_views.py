@@ -234,7 +234,20 @@ def test_drawn_measures_have_a_legend_even_when_there_is_nothing(drawn, predicto
     assert "lilac" in layers.drawn_legend(measurements, ["folds"])
     assert layers.drawn_legend(measurements, []) == ""
     nothing = analyse(np.full_like(drawn.image, 200), predictor, Settings()).measurements
-    assert text.DRAWN_NONE["bays"] in layers.drawn_legend(nothing, ["bays"])
+    assert "no lesion was found" in layers.drawn_legend(nothing, ["bays"])
+    assert layers.drawable(nothing, ["bays", "diameter", "folds"]) == []
+    smooth = replace(measurements, drawings={**measurements.drawings, "indentations": (), "protrusions": ()})
+    assert text.DRAWN_NONE in layers.drawn_legend(smooth, ["bays"])
+
+
+def test_what_the_frame_cuts_is_neither_measured_nor_drawn(drawn, predictor) -> None:
+    mask = predictor(drawn.image).mask
+    middle = int(np.argwhere(mask.any(0)).mean())
+    cut = analyse(np.ascontiguousarray(drawn.image[:, :middle]), predictor, Settings()).measurements
+    assert not cut["longest_diameter"].valid
+    assert len(cut.drawings["longest_diameter"]) == 2
+    assert layers.drawable(cut, ["diameter", "folds"]) == []
+    assert "not measured - the lesion touches" in layers.drawn_legend(cut, ["diameter"])
 
 
 def steps() -> list[Step]:
