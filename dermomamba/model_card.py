@@ -53,7 +53,8 @@ def _metrics(entry: Mapping[str, Any]) -> list[str]:
 
 def _training(card: Mapping[str, Any]) -> list[str]:
     on, recipe = card["trained_on"], card["recipe"]
-    speed = f"{card['curve'][-1]['epoch']} epochs in {on['seconds'] / 60:.1f} minutes"
+    last = card["curve"][-1]  # trained_on was written with the best epoch
+    speed = f"{last['epoch']} epochs in {last.get('seconds', on['seconds']) / 60:.1f} minutes"
     added = {"lovasz_weight": "Lovasz hinge", "surface_weight": "boundary loss"}  # absent from older cards
     terms = "".join(f", {name} x {recipe[key]}" for key, name in added.items() if recipe.get(key))
     return [
