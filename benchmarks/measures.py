@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, predict: Predict | None = None)
     parser.add_argument("data", nargs="+", help="folders or ZIPs of photos with experts' masks")
     parser.add_argument("--weights", default="dermomamba-isic2018")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--ids", help="list of ids, shipped or a file (with --calibrate: isic2018_validation)")
+    parser.add_argument("--ids", nargs="+", help="lists of ids, shipped or files (--calibrate: isic2018_validation)")
     parser.add_argument("--limit", type=int, help="at most this many photos of each source")
     parser.add_argument("--out", type=Path, help="folder for measures.json and the plots")
     parser.add_argument("--csv", type=Path, help="file for the numbers of each photo")
@@ -67,16 +67,16 @@ def main(arguments: Sequence[str] | None = None, predict: Predict | None = None)
     command = "python benchmarks/measures.py " + " ".join(
         map(str, arguments if arguments is not None else sys.argv[1:])
     )
-    ids = options.ids or ("isic2018_validation" if options.calibrate else None)
-    keep = None if ids is None else set(read_ids(ids))
+    ids = options.ids or (["isic2018_validation"] if options.calibrate else None)
+    keep = None if ids is None else set().union(*map(read_ids, ids))
     result: dict[str, Any] = {"command": command, "weights": options.weights, "weights_sha256": sha256}
     if options.calibrate:
         result["calibration"] = _calibrate(options, predict, keep, command)
         result["calibration"] |= {"weights": options.weights, "weights_sha256": sha256}
         if options.write:
-            _write_json(options.package / "calibration.json", result["calibration"])
+            _store(options.package / "calibration.json", {sha256: result["calibration"]})
     elif not options.only_stability:
-        result |= _agree(options, predict, keep)
+        result |= _agree(options, predict, keep, sha256)
         if options.write:
             _store(options.package / "reliability.json", agreement_part(result))
     if options.stability:
@@ -115,11 +115,12 @@ def _calibrate(options: argparse.Namespace, predict: Predict, keep: set[str] | N
     return calibrate(found, command) | {FITTED: fit_certainty(expected, true)}
 
 
-def _agree(options: argparse.Namespace, predict: Predict, keep: set[str] | None) -> dict[str, Any]:
+def _agree(options: argparse.Namespace, predict: Predict, keep: set[str] | None, sha256: str) -> dict[str, Any]:
     ids, predicted, expert, scores, inside, sure = [], [], [], [], [], []
     for case in cases(options.data, keep, options.limit):
         probability = predict(case.image)
-        records, true = measure(probability, image=case.image), measure(case.truth, image=case.image)
+        records = measure(probability, image=case.image, weights_sha256=sha256)
+        true = measure(case.truth, image=case.image)
         ids.append(case.id)
         predicted.append(numbers(records))
         expert.append(numbers(true))
@@ -141,7 +142,7 @@ def _agree(options: argparse.Namespace, predict: Predict, keep: set[str] | None)
         },
         "agreement": table,
     }
-    threshold = (calibration().get(FITTED) or {}).get("threshold")
+    threshold = (calibration(sha256).get(FITTED) or {}).get("threshold")
     if len(sure) > 1:
         result[FITTED] = table_of(sure, threshold)
     scored = any(score != "" for score in scores)

@@ -161,7 +161,8 @@ def _known(folder: Path, journal: Journal, key: str, place: tuple[int, int]) -> 
 
 def _analysed(pixels: np.ndarray, predictor: Any, mm_per_pixel: float | None, tta: bool, case: str) -> export.Record:
     segmentation = predictor(pixels, tta=tta)
-    measured = measure(segmentation.probability, mm_per_pixel=mm_per_pixel, image=pixels)
+    sha256 = segmentation.weights_sha256
+    measured = measure(segmentation.probability, mm_per_pixel=mm_per_pixel, image=pixels, weights_sha256=sha256)
     return export.Record(pixels, segmentation, measured, "entered" if mm_per_pixel else "", case)
 
 

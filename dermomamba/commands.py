@@ -40,7 +40,13 @@ def predict(args: argparse.Namespace) -> int:
             print(f"{case}: {error}", file=sys.stderr)
             continue
         result = predictor(photo, tta=args.tta, threshold=args.threshold)
-        measurements = measure(result.probability, mm_per_pixel, image=photo, threshold=args.threshold)
+        measurements = measure(
+            result.probability,
+            mm_per_pixel,
+            image=photo,
+            threshold=args.threshold,
+            weights_sha256=result.weights_sha256,
+        )
         record = Record(photo, result, measurements, "entered" if mm_per_pixel else "", case)
         done.append(as_dict(record))
         print(f"{case}: {_summary(measurements)}")

@@ -62,6 +62,7 @@ def measure(
     largest: bool = True,
     fill_holes: bool = True,
     variants: Sequence[np.ndarray] = (),
+    weights_sha256: str = "",
 ) -> Measurements:
     """Measure the lesion that a probability map shows.
 
@@ -73,6 +74,8 @@ def measure(
         largest: measure only the largest region.
         fill_holes: count holes as lesion.
         variants: further probability maps of the same photo, (H, W) each, that widen the intervals.
+        weights_sha256: of the weights behind the map, as ``Segmentation.weights_sha256``: intervals are calibrated for
+            each set of shipped weights; "" for the default's.
 
     Returns:
         The records by name, see :data:`~dermomamba.measure.catalogue.CATALOGUE`; what cannot be measured is
@@ -106,7 +109,8 @@ def measure(
     shares: dict[str, float] = {}
     invalid: dict[str, str] = {}
     blocked = frozenset().union(*(state.families for state in states)) if states else frozenset()
-    agreed = intervals.calibration().get(certainty.FITTED)
+    settings = intervals.calibration(weights_sha256)
+    agreed = settings.get(certainty.FITTED)
     if lesion is not None:
         bordered = not any(state.code == "too_small" for state in states)
 
@@ -114,7 +118,6 @@ def measure(
             return repeatable_values(one, probability.size, bordered)
 
         values = values_of(lesion)
-        settings = intervals.calibration()
         if "area" not in blocked:
             found = intervals.sweep(probability, cleaned.mask, threshold, fill_holes, values_of, settings, variants)
         if bordered:
@@ -132,7 +135,7 @@ def measure(
             states += photo_states(scene, image, seen.get("colour_difference"))
     return Measurements(
         records={
-            name: _record(name, values, found, spans, states, invalid, mm_per_pixel, image is not None)
+            name: _record(name, values, found, spans, states, invalid, mm_per_pixel, image is not None, settings)
             for name in CATALOGUE
         },
         mm_per_pixel=mm_per_pixel,
@@ -234,11 +237,12 @@ def _record(
     invalid: Mapping[str, str],
     mm_per_pixel: float | None,
     has_photo: bool,
+    settings: Mapping[str, Any],
 ) -> Measurement:
     entry = CATALOGUE[name]
     factor = factor_of(entry.kind, mm_per_pixel)
     doubtful = reliability()["unreliable"].get(name, "")
-    error = certainty.error_note(intervals.calibration().get(certainty.FITTED)) if name == certainty.NAME else ""
+    error = certainty.error_note(settings.get(certainty.FITTED)) if name == certainty.NAME else ""
     record = Measurement(
         name=name,
         label=entry.label,
@@ -261,7 +265,6 @@ def _record(
     others = [one[name] for one in found if name in one]
     if not others and name not in spans:
         return record
-    settings = intervals.calibration()
     if name in spans:
         low, high = spans[name]
         label = intervals.calibrated_label(settings["level"], settings[certainty.FITTED]["n"])

@@ -61,7 +61,7 @@ def span(value: float, fitted: Mapping[str, Any] | None) -> tuple[float, float] 
     Returns:
         (low, high) in [0, 1], None without a calibration.
     """
-    if not fitted:
+    if not fitted or "q_low" not in fitted:
         return None
     reach = 1 - value
     return max(0.0, value + fitted["q_low"] * reach), min(1.0, value + fitted["q_high"] * reach)

@@ -37,9 +37,29 @@ Values = Mapping[str, float]
 
 
 @lru_cache(maxsize=1)
-def calibration() -> dict[str, Any]:
-    """The shipped calibration (``calibration.json``)."""
+def _shipped() -> dict[str, dict[str, Any]]:
+    """The calibrations of all shipped weights by the weights' sha256 (``calibration.json``), the default's first."""
     return json.loads(files(__package__).joinpath("calibration.json").read_text(encoding="utf-8"))
+
+
+def calibration(weights_sha256: str = "") -> dict[str, Any]:
+    """The calibration of some weights.
+
+    Args:
+        weights_sha256: of the weights that gave the probabilities; "" for the default's.
+
+    Returns:
+        Their calibration. For weights that have none, intervals are not calibrated (``calibrated`` False, no factors);
+        the outline's certainty then keeps the default's line and threshold, without an interval.
+    """
+    known = _shipped()
+    default = next(iter(known.values()))
+    if not weights_sha256:
+        return default
+    if weights_sha256 in known:
+        return known[weights_sha256]
+    line = {key: default["certainty"][key] for key in ("slope", "intercept", "threshold")}
+    return default | {"calibrated": False, "measures": {}, "certainty": line}
 
 
 def label(settings: Mapping[str, Any], name: str = "area") -> str:

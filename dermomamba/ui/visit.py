@@ -81,6 +81,7 @@ def _measured(photo: np.ndarray, segmentation: Segmentation, mm_per_pixel: float
         threshold=segmentation.threshold,
         largest=segmentation.largest,
         fill_holes=segmentation.fill_holes,
+        weights_sha256=segmentation.weights_sha256,
     )
 
 

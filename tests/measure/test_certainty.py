@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lesion_shapes import hard_disc, soft_disc
 
+from dermomamba import weights
 from dermomamba.measure import assemble, measure
 from dermomamba.measure.certainty import CHECK, NAME, doubtful, estimate, expected_dice, span
 from dermomamba.measure.intervals import calibration
@@ -63,7 +64,7 @@ def test_line_interval_and_threshold():
 @pytest.fixture
 def fitted(monkeypatch):
     content = calibration() | {"certainty": FITTED}
-    monkeypatch.setattr(assemble.intervals, "calibration", lambda: content)
+    monkeypatch.setattr(assemble.intervals, "calibration", lambda sha256="": content)
 
 
 def test_a_sure_outline_has_an_estimate_and_no_warning(fitted):
@@ -103,14 +104,28 @@ def test_what_is_no_dermoscopic_photo_has_no_certainty(fitted):
     assert "dermoscopic" in measure(probability, image=blue)[NAME].reason
 
 
-def test_the_shipped_calibration_is_of_validation_photos():
+def test_weights_without_a_calibration_get_no_calibrated_interval():
+    probability = soft_disc(60, edge=1.5)
+    default, other = measure(probability), measure(probability, weights_sha256="of other weights")
+    assert "calibrated on" in default["area"].interval_label
+    assert "uncalibrated" in other["area"].interval_label
+    assert default[NAME].interval is not None
+    assert other[NAME].interval is None
+    assert other[NAME].value == default[NAME].value
+
+
+@pytest.mark.parametrize("name", weights.available())
+def test_the_shipped_calibration_is_of_validation_photos(name):
     """Area covered within 3 points of 90 % on held-out folds; 80 % of poor outlines caught; stated with their n."""
-    shipped = calibration()
+    sha256 = weights.load(name).sha256
+    shipped = calibration(sha256)
+    assert shipped["weights_sha256"] == sha256
+    assert (calibration() == shipped) == (name == weights.DEFAULT)
     assert shipped["calibrated"]
     assert 0.87 <= shipped["coverage"] <= 0.93
     assert 0.87 <= shipped["coverage_fitted"] <= 0.93
-    assert shipped["n"] <= 200
     figures = shipped["certainty"]["fitted"]
-    assert figures["n"] == 200
+    assert shipped["n"] <= figures["n"] == shipped["certainty"]["n"]
+    assert figures["n"] >= 200
     assert figures["poor_flagged"] >= 0.8 * figures["poor"] > 0
     assert shipped["certainty"]["slope"] > 0
