@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     def network_options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--weights", default="dermomamba-isic2018", help="shipped name or .safetensors file")
+        sub.add_argument("--weights", default="dermomamba-derm", help="shipped name or .safetensors file")
         sub.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu or cuda")
         sub.add_argument("--tta", action="store_true", help="average four mirrorings: slower, slightly better")
 
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="FILE", help="new .safetensors file; its card is written beside it"
     )
     sub.add_argument(
-        "--weights", default="dermomamba-isic2018", help="to begin with: shipped name or .safetensors file"
+        "--weights", default="dermomamba-derm", help="to begin with: shipped name or .safetensors file"
     )
     sub.add_argument("--what", default="decoder", choices=["decoder", "decoder+bottleneck", "all"], help="what learns")
     sub.add_argument("--epochs", type=int, metavar="N", help="passes over the photos (default 10, or as time allows)")

@@ -24,7 +24,7 @@ from dermomamba.errors import WeightsError
 from dermomamba.network.dermomamba import IMAGE_SIZE, STRIDE, DermoMamba
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
-DEFAULT = "dermomamba-isic2018"
+DEFAULT = "dermomamba-derm"
 MAX_SIDE = 2048
 
 

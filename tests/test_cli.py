@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dermomamba.cli import main, parser
+from dermomamba.weights import DEFAULT
 
 EXAMPLES = Path(__file__).parents[1] / "assets/examples"
 
@@ -56,7 +57,7 @@ def test_evaluate_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(Path(b).read_text())["n"] == 2
     assert {"mean", "low", "high"} <= result["metrics"]["dice"].keys()
     assert result["metrics"]["dice"]["mean"] > 0.6
-    assert result["weights"] == "dermomamba-isic2018"
+    assert result["weights"] == DEFAULT
     assert main(["evaluate", "--compare", a, b]) == 0
     assert "dice" in capsys.readouterr().out.lower()
 

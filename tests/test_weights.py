@@ -86,7 +86,7 @@ def test_a_tensor_too_many_too_few_or_misshapen_is_named(network: DermoMamba, tm
 
 
 def test_unknown_names_list_what_there_is() -> None:
-    with pytest.raises(WeightsError, match="Shipped are: dermomamba-isic2018"):
+    with pytest.raises(WeightsError, match=f"Shipped are: {weights.DEFAULT}"):
         weights.load("dermomamba-isic2019")
 
 

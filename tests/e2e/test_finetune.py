@@ -15,6 +15,7 @@ from gradio_client import Client, handle_file
 from safetensors.numpy import load as load_tensors
 
 from dermomamba.phantom import phantom, random_spec
+from dermomamba.weights import DEFAULT
 from dermomamba.weights_archive import unpack
 
 pytestmark = pytest.mark.e2e
@@ -93,7 +94,7 @@ def test_give_train_compare_use_take_away_and_bring_back(
     shoot(page, "desktop-finetune-result", full=True)
 
     page.locator("#finetune-use").click()
-    page.locator("#top").get_by_text("of this session, from dermomamba-isic2018").wait_for()
+    page.locator("#top").get_by_text(f"of this session, from {DEFAULT}").wait_for()
     page.get_by_role("tab", name="Analyse").click()
     page.get_by_role("button", name="Small, round").click()
     page.locator("#numbers tbody tr").first.wait_for()
@@ -111,13 +112,13 @@ def test_give_train_compare_use_take_away_and_bring_back(
         assert sorted(archive.namelist()) == ["MODEL_CARD.md", "fine-tuned.json", "fine-tuned.safetensors"]
         card = json.loads(archive.read("fine-tuned.json"))
         tensors = load_tensors(archive.read("fine-tuned.safetensors"))
-    assert card["started_from"]["name"] == "dermomamba-isic2018"
+    assert card["started_from"]["name"] == DEFAULT
     assert card["licence"] == "CC BY-NC 4.0"
     assert len(tensors) > 100
     assert "Jane" not in json.dumps(card)
 
     page.locator("#back").click()
-    page.locator("#top").get_by_text("Weights: dermomamba-isic2018").wait_for()
+    page.locator("#top").get_by_text(f"Weights: {DEFAULT}").wait_for()
     assert not page.locator("#back").is_visible()
 
     other = new_page()  # a second person brings the file back; neither sees the other's
