@@ -72,9 +72,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", required=True, metavar="FILE", help="new .safetensors file; its card is written beside it"
     )
-    sub.add_argument(
-        "--weights", default="dermomamba-derm", help="to begin with: shipped name or .safetensors file"
-    )
+    sub.add_argument("--weights", default="dermomamba-derm", help="to begin with: shipped name or .safetensors file")
     sub.add_argument("--what", default="decoder", choices=["decoder", "decoder+bottleneck", "all"], help="what learns")
     sub.add_argument("--epochs", type=int, metavar="N", help="passes over the photos (default 10, or as time allows)")
     sub.add_argument("--minutes", type=float, metavar="M", help="end the learning after this time")
