@@ -104,10 +104,11 @@ def test_a_fault_is_said_and_the_next_one_learns(
 
 
 def test_who_leaves_takes_everything_along(workshop: Workshop, pairs: Path, base: weights.Weights) -> None:
+    others = set(psutil.Process().children())  # of earlier tests in this process, such as a browser's driver
     other = over(workshop.submit("b", pairs, base, settings(FINISH)))
     job = workshop.submit("a", pairs, base, settings(UNTIL_STOPPED))
     until(lambda: job.progress.stage == "learning")
-    (worker,) = psutil.Process().children()
+    (worker,) = set(psutil.Process().children()) - others
     workshop.drop("a")
     assert job.state == "dropped"
     assert not job.folder.exists()
@@ -157,6 +158,7 @@ def test_starting_and_stopping_leaves_memory_and_threads_flat(
         workshop.drop("a")
 
     process = psutil.Process()
+    others = set(process.children())
     for _ in range(3):
         cycle()
     gc.collect()
@@ -167,4 +169,4 @@ def test_starting_and_stopping_leaves_memory_and_threads_flat(
     until(lambda: process.num_threads() <= threads)
     assert len(os.listdir("/proc/self/fd")) <= files
     assert process.memory_info().rss - before < 30e6  # a copy of the base's weights is 20 MB
-    assert process.children() == []
+    assert set(process.children()) <= others
