@@ -93,17 +93,7 @@ def forward(
     return out
 
 
-@torch.library.custom_op("dermomamba::cross_scan_fused", mutates_args=())
-def _forward(
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    stream_dtype: torch.dtype,
-) -> Tensor:
-    return forward(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, stream_dtype)
+_forward = torch.library.custom_op("dermomamba::cross_scan_fused", forward, mutates_args=())
 
 
 @_forward.register_fake
@@ -153,18 +143,7 @@ def backward(
     )
 
 
-@torch.library.custom_op("dermomamba::cross_scan_fused_backward", mutates_args=())
-def _backward(
-    dy: Tensor,
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    stream_dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return backward(dy, x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, stream_dtype)
+_backward = torch.library.custom_op("dermomamba::cross_scan_fused_backward", backward, mutates_args=())
 
 
 @_backward.register_fake
