@@ -7,38 +7,23 @@ process of its own with Triton's interpreter, as ``tests/scan/test_fused_triton.
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from triton_tools import DEVICE, compiled_by, compiles, not_here, run_interpreted, runs
 
 from dermomamba.network import cuda_level
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
-ROOT = Path(__file__).parents[2]
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-RUNNABLE = INTERPRETED or torch.cuda.is_available()
-DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
-runs = pytest.mark.skipif(not RUNNABLE, reason="no CUDA device; runs in test_under_the_interpreter")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 SHAPES = [(2, 16, 4, 6), (1, 12, 10, 14), (1, 80, 2, 2)]
 cases = pytest.mark.parametrize(
     ("shape", "dtype"),
     [*((s, torch.float32) for s in SHAPES), (SHAPES[1], torch.bfloat16), (SHAPES[0], torch.float16)],
 )
-
-if INTERPRETED:
-    sys.path.insert(0, str(ROOT / "tests"))
-    from triton_tools import interpret_with_numpy_2_4
-
-    interpret_with_numpy_2_4()
 
 
 @pytest.fixture(autouse=True)
@@ -149,24 +134,14 @@ def test_gelu_head(shape: tuple[int, ...]) -> None:
     check(cuda_level.gelu_head(x, bias, weight, last), exact, torch.float32)
 
 
-@pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
+@not_here
 def test_under_the_interpreter() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", __file__, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
-    assert re.search(r"(\d+) passed", result.stdout)
+    run_interpreted(__file__)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled under the interpreter")
+@compiles
 def test_compiles_for_hopper() -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests"))
-    result = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, check=False
-    )  # the __main__ part below
-    assert result.returncode == 0, result.stderr[-4000:]
-    kernels = json.loads(result.stdout)
+    kernels = compiled_by(__file__)  # the __main__ part below
     assert {k["name"] for k in kernels} == {
         "moments_kernel", "instance_kernel", "relu_pool_kernel", "channel_gate_kernel", "channel_pools_kernel",
         "spatial_gate_kernel", "merge_kernel", "gelu_kernel", "gelu_head_kernel",
@@ -191,7 +166,6 @@ def launch_all() -> None:
 
 
 if __name__ == "__main__":
-    import triton_tools  # noqa: F401  (the way to benchmarks)
     from hopper_resources import compiled_for_hopper
 
     print(json.dumps(compiled_for_hopper(launch_all)))

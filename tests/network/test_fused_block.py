@@ -7,17 +7,12 @@ its own with Triton's interpreter, and ``test_compiles_for_hopper`` compiles eve
 from __future__ import annotations
 
 import copy
-import json
-import os
-import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from triton_tools import DEVICE, INTERPRETED, compiled_by, compiles, not_here, run_interpreted, runs
 
 from dermomamba.network import SS2D, CrossScaleMambaBlock, VSSBlock, around_probe
 from dermomamba.network.fused_block import WIDEST, _backward, _forward, mamba_block, wanted
@@ -25,19 +20,7 @@ from dermomamba.scan import cross_scan
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
 
-ROOT = Path(__file__).parents[2]
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-RUNNABLE = INTERPRETED or torch.cuda.is_available()
-DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
-runs = pytest.mark.skipif(not RUNNABLE, reason="no CUDA device; runs in test_under_the_interpreter")
 FP32, BF16 = 1e-4, 3e-2
-
-
-if INTERPRETED:
-    sys.path.insert(0, str(ROOT / "tests"))
-    from triton_tools import interpret_with_numpy_2_4
-
-    interpret_with_numpy_2_4()
 
 
 def plain_forward(x: Tensor, *rest, stream_dtype=None) -> Tensor:
@@ -265,30 +248,14 @@ def test_a_processor_takes_the_plain_path(monkeypatch):
     CrossScaleMambaBlock(8)(torch.randn(1, 8, 2, 3))
 
 
-@pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
-def test_under_the_interpreter():
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", __file__, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
-    assert re.search(r"(\d+) passed", result.stdout)
+@not_here
+def test_under_the_interpreter() -> None:
+    run_interpreted(__file__)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled under the interpreter")
+@compiles
 def test_compiles_for_hopper():
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "hopper_resources.py"),
-        "--json",
-        "--stages",
-        "5",
-        "--precision",
-        "bf16",
-    ]
-    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-4000:]
-    kernels = json.loads(result.stdout)
+    kernels = compiled_by("benchmarks/hopper_resources.py", "--json", "--stages", "5", "--precision", "bf16")
     ours = [k for k in kernels if k["file"].startswith("fused_vss") or k["file"].startswith("fused_depthwise")]
     assert {k["name"] for k in ours} >= {
         "project_in_kernel", "project_out_kernel", "project_out_gradient_kernel", "project_in_gradient_kernel",

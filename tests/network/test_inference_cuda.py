@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from triton_tools import DEVICE, INTERPRETED, not_here, run_interpreted, runs
 
 from dermomamba.network import DermoMamba, Gates, cuda_level, inference_cuda
 from dermomamba.network.inference import for_inference
 from dermomamba.network.inference_cuda import CudaInferenceNetwork
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-RUNNABLE = INTERPRETED or torch.cuda.is_available()
-DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
-runs = pytest.mark.skipif(not RUNNABLE, reason="no CUDA device; runs in test_under_the_interpreter")
 SIZE = (32, 64)
-
-if INTERPRETED:
-    from triton_tools import interpret_with_numpy_2_4
-
-    interpret_with_numpy_2_4()
 
 
 def _spatial_gate(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -122,10 +107,6 @@ def test_captured_as_a_graph(network: DermoMamba) -> None:
     assert len(graphed._graphs) == 1
 
 
-@pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
+@not_here
 def test_under_the_interpreter() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", __file__, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
-    assert re.search(r"(\d+) passed", result.stdout)
+    run_interpreted(__file__)

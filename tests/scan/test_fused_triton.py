@@ -8,16 +8,12 @@ other tests), and ``test_compiles_for_hopper`` compiles every kernel for sm_90, 
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from triton_tools import DEVICE, INTERPRETED, compiled_by, compiles, not_here, run_interpreted, runs
 
 from dermomamba.errors import BackendError
 from dermomamba.scan import fused_plan, fused_triton
@@ -25,18 +21,7 @@ from dermomamba.scan.fused_plan import Plan, Tuning
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton==3.6.0")
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-RUNNABLE = INTERPRETED or torch.cuda.is_available()
-DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
-runs = pytest.mark.skipif(not RUNNABLE, reason="no CUDA device; runs in test_under_the_interpreter")
 FP32, BF16 = 1e-4, 2e-2
-
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from triton_tools import interpret_with_numpy_2_4  # noqa: E402
-
-if INTERPRETED:
-    interpret_with_numpy_2_4()
 
 
 @pytest.fixture(autouse=True)
@@ -254,23 +239,14 @@ def test_slices_cover_the_batch(batch, each):
     assert all(part.stop - part.start == 1 or (part.stop - part.start) * each <= fused_plan.WORKSPACE for part in parts)
 
 
-@pytest.mark.skipif(RUNNABLE, reason="the tests run here directly")
-def test_under_the_interpreter():
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", __file__, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
-    assert re.search(r"(\d+) passed", result.stdout)
+@not_here
+def test_under_the_interpreter() -> None:
+    run_interpreted(__file__)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled under the interpreter")
+@compiles
 def test_compiles_for_hopper():
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    result = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, check=False
-    )  # the __main__ part below
-    assert result.returncode == 0, result.stderr[-4000:]
-    kernels = json.loads(result.stdout)
+    kernels = compiled_by(__file__)  # the __main__ part below
     assert {k["name"] for k in kernels} >= {"lanes_kernel", "carry_kernel", "scan_kernel", "adjoint_kernel"}
     assert [k for k in kernels if k["stack"]] == []  # registers spilled to memory
     inner = ("lanes_kernel", "scan_kernel", "states_kernel", "adjoint_kernel")
