@@ -11,28 +11,35 @@ Exit status 1 if a parity check fails.
 
 from __future__ import annotations
 
-# ruff: noqa: E402
+# ruff: noqa: E402  (the package is replaced by an empty one before it is imported)
 import argparse
-import contextlib
 import importlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-if "dermomamba" not in sys.modules:  # its __init__ imports the measures, and with them OpenCV and SciPy
-    package = types.ModuleType("dermomamba")
-    package.__path__ = [str(ROOT / "dermomamba")]
-    sys.modules["dermomamba"] = package
-
 import torch
+from bare import bare
+
+bare()
+
+from gpu_parity import (
+    STAGES,
+    TOLERANCE,
+    BeforeNorm,
+    backend,
+    cases,
+    derivatives,
+    difference,
+    folded_parity,
+    parity,
+    prepared,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,17 +48,9 @@ from dermomamba.learning.recipe import Recipe
 from dermomamba.network import DermoMamba
 from dermomamba.network.cross_scale import CrossScaleMambaBlock
 from dermomamba.network.cuda_graph import GraphedNetwork
-from dermomamba.network.fused_block import mamba_block
 from dermomamba.network.inference import for_inference
 from dermomamba.network.inference_cuda import CudaInferenceNetwork
-from dermomamba.network.scan2d import SS2D, VSSBlock
-from dermomamba.scan import VARIABLE, why_unavailable
-
-STAGES = ((16, 192, 256), (32, 96, 128), (64, 48, 64), (128, 24, 32), (256, 12, 16), (16, 37, 53), (32, 65, 1))
-"""Channels, height and width of Cross-Scale Mamba Blocks: the encoder's, and odd ones."""
-ODD = ((4, 37, 53), (16, 1, 77), (6, 65, 1))
-SWEEPS = ((64, 6, 8), (6, 8, 64), (8, 64, 6))
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+from dermomamba.scan import why_unavailable
 
 
 class Session:
@@ -85,81 +84,6 @@ class Session:
         torch.cuda.empty_cache()
 
 
-@contextlib.contextmanager
-def backend(name: str):
-    """The scan back end, and with it fused operators or plain PyTorch around the scan."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = name
-    try:
-        yield
-    finally:
-        os.environ.pop(VARIABLE)
-        if before is not None:
-            os.environ[VARIABLE] = before
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    return ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-12)).item()
-
-
-class BeforeNorm(nn.Module):
-    """A Cross-Scale Mamba Block without its BatchNorm and ReLU; float64 takes the plain path.
-
-    Behind the ReLU, values near zero change sides by a rounding, and their gradients come or go as a whole: bfloat16
-    then seems ten times less accurate than it is.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block = CrossScaleMambaBlock(channels)
-        self.block.norm = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        block = self.block
-        if x.dtype == torch.float64:
-            return block.before_norm(x)
-        return mamba_block(x, *block.in_order(), block.vss.norm.eps, block.vss.ss2d.out_norm.eps)
-
-
-def derivatives(module: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
-    y = module(x)
-    return [y, *torch.autograd.grad(y, [x, *module.parameters()], dy.to(y))]
-
-
-def parity(kind: type[nn.Module], channels: int, height: int, width: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Largest relative error of result and gradients, against plain PyTorch in float64 (chunked scan)."""
-    torch.manual_seed(0)
-    module, x = prepared(kind, channels, height, width, dtype)
-    dy = torch.randn_like(x)
-    with backend("fused"):
-        ours = derivatives(module, x, dy)
-    with backend("chunked"):
-        exact = derivatives(module.double(), x.detach().double().requires_grad_(), dy.double())
-    names = ["y", "dx", *(f"d {name}" for name, _ in module.named_parameters())]
-    errors = {n: difference(a, b) for n, a, b in zip(names, ours, exact, strict=True)}
-    worst = max(errors, key=errors.__getitem__)
-    good = errors[worst] < TOLERANCE[dtype]
-    return {"pass": good, "worst": worst, "error": errors[worst], "y": errors["y"], "dx": errors["dx"]}
-
-
-def prepared(
-    kind: type[nn.Module], channels: int, height: int, width: int, dtype: torch.dtype
-) -> tuple[nn.Module, Tensor]:
-    """A module with noise on its parameters and an input of the layout it takes; one image of the largest."""
-    module = kind(channels).cuda()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    batch = 1 if height * width > 40_000 else 2
-    x = torch.randn(batch, height, width, channels, device="cuda").to(dtype)
-    return module, (x if kind in (VSSBlock, SS2D) else x.permute(0, 3, 1, 2)).requires_grad_()
-
-
-def cases() -> list[tuple[type[nn.Module], tuple[int, int, int]]]:
-    blocks: list[tuple[type[nn.Module], tuple[int, int, int]]] = [(BeforeNorm, shape) for shape in STAGES]
-    return blocks + [(VSSBlock, shape) for shape in ODD] + [(SS2D, shape) for shape in SWEEPS]
-
-
 def warm(number: int, dtype: torch.dtype) -> None:
     """Compile what one case launches."""
     kind, shape = cases()[number]
@@ -184,22 +108,6 @@ def compile_beside() -> str:
     complaints = [worker.communicate()[1] for worker in workers]
     failed = [c for c, worker in zip(complaints, workers, strict=True) if worker.returncode]
     return f"{len(workers)} processes, {len(failed)} failed" + (f"; first: {failed[0][-1500:]}" if failed else "")
-
-
-def folded_parity(shape: tuple[int, int, int], dtype: torch.dtype) -> dict[str, Any]:
-    """The block for inference, BatchNorm and ReLU inside, against plain PyTorch in float64."""
-    torch.manual_seed(0)
-    module, x = prepared(CrossScaleMambaBlock, *shape, dtype)
-    x = x.detach()
-    with torch.no_grad():
-        module(x.float())  # in training: running statistics that are not the initial ones
-        module.eval()
-        with backend("fused"):
-            ours = module(x)
-        with backend("chunked"):
-            exact = module.double()(x.double())
-    error = difference(ours, exact)
-    return {"pass": error < TOLERANCE[dtype], "error": error}
 
 
 def all_parities(session: Session) -> bool:
