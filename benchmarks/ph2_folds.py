@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from dermomamba.learning.optimisation import autocast
 from dermomamba.learning.pixels import Pool, TrainingData
+from dermomamba.learning.recipe import Recipe
 from dermomamba.learning.train import Trainer
 from dermomamba.learning.training_data import Decoder
 from dermomamba.learning.validation import per_image
@@ -38,14 +40,14 @@ def folds(count: int, seed: int) -> list[Tensor]:
     return [order[i::FOLDS].sort().values for i in range(FOLDS)]
 
 
-def run(decoder: Decoder, start: str, minutes: float, seed: int) -> dict[str, Any]:
-    """All folds; returns the row."""
-    recipe = recipe_of("ph2", {"start_from": start, "minutes": minutes, "seed": seed})
+def run(decoder: Decoder, recipe: Recipe) -> dict[str, Any]:
+    """All folds of the recipe's first source; returns the row."""
     source = recipe.sources[0].path
     images, masks = decoder.pixels(source, decoder.pairs(source).pairs, recipe.image_size)
     banks = decoder.load(recipe)
+    began, seen = time.perf_counter(), 0
     scores: dict[bool, list[Tensor]] = {False: [], True: []}
-    for number, held in enumerate(folds(len(images), seed)):
+    for number, held in enumerate(folds(len(images), recipe.seed)):
         learned = torch.ones(len(images), dtype=torch.bool)
         learned[held] = False
         chosen, held = learned.nonzero()[:, 0].to(images.device), held.to(images.device)
@@ -59,11 +61,12 @@ def run(decoder: Decoder, start: str, minutes: float, seed: int) -> dict[str, An
             with autocast(recipe, images.device):
                 found.append(torch.stack(per_image(network, images[held], masks[held], flips), dim=1).cpu())
         means = [f"{v:.4f}" for v in scores[False][-1].mean(dim=0)]
-        print(
-            f"fold {number + 1}: {len(held)} photos, {outcome.rows[-1]['images']} seen, IoU, Dice {means}", flush=True
-        )
-    row: dict[str, Any] = {"what": f"ph2 five-fold from {start}", "seed": seed, "machine": machine_of(decoder.device)}
-    row |= {"minutes": minutes, "recipe": recipe.to_dict(), "failed": "", "n": len(images)}
+        learned_from = outcome.rows[-1]["images"]
+        seen += learned_from
+        print(f"fold {number + 1}: {len(held)} photos, {learned_from} images seen, IoU and Dice {means}", flush=True)
+    row: dict[str, Any] = {"what": f"ph2 five-fold from {recipe.start_from}", "seed": recipe.seed}
+    row |= {"machine": machine_of(decoder.device), "minutes": recipe.minutes, "recipe": recipe.to_dict()}
+    row |= {"failed": "", "n": len(images), "images": seen, "seconds": round(time.perf_counter() - began, 1)}
     return row | {"sets": {"ph2_folds" + "+flips" * f: figures(*torch.cat(s).T) for f, s in scores.items()}}
 
 
@@ -76,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/ph2_folds.jsonl"))
     options = parser.parse_args(arguments)
     decoder = Decoder(options.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    row = run(decoder, options.start, options.minutes, options.seed)
+    changes = {"start_from": options.start, "minutes": options.minutes, "seed": options.seed}
+    row = run(decoder, recipe_of("ph2", changes))
     append(options.out, row)
     for name, m in row["sets"].items():
         print(name, {key: [round(100 * value[k], 2) for k in ("mean", "low", "high")] for key, value in m.items()})

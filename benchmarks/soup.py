@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = DermoMamba(members[0].image_size)
     network.load_state_dict(tensors)
-    sets = judge(for_inference(network.to(device)), judges(Decoder(options.data, device), recipe.image_size), recipe)
+    photos = judges(Decoder(options.data, device), members[0].image_size)
+    sets = judge(for_inference(network.to(device)), photos, recipe)
     parts = " + ".join(f"{s:g} {m.name}" for s, m in zip(options.shares or [1] * len(members), members, strict=True))
     row = {"what": f"{options.name}: {parts}", "seed": "", "machine": machine_of(device), "torch": torch.__version__}
     row |= {"failed": "", "images": 0, "sets": sets, "seconds": round(time.perf_counter() - began, 1)}
@@ -54,9 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(summary(row))
     if options.save:
         isic = sets["isic2018_validation"]
+        height, width = members[0].image_size
         figures = {
             "n": isic["iou"]["n"],
-            "protocol": "macro mean over images at 192x256, probability 0.5, no post-processing",
+            "protocol": f"macro mean over images at {height}x{width}, probability 0.5, no post-processing",
             "iou": isic["iou"]["mean"],
             "dice": isic["dice"]["mean"],
         }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
+from network_tools import trained_like
 
 from dermomamba import weights
 from dermomamba.network import IMAGE_SIZE, DermoMamba, Gates
 from dermomamba.network.inference import InferenceNetwork, for_inference
 
 pytest.importorskip("numba")
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from network_tools import trained_like
 
 
 @pytest.mark.parametrize(("size", "batch"), [((64, 96), 1), ((96, 32), 2), (IMAGE_SIZE, 1)])
