@@ -11,7 +11,7 @@ import mmap
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Step:
         case: its name in the files, "" when it was skipped.
         values: measure -> value, for sorting; only those that are valid.
         units: measure -> unit.
+        intervals: measure -> (low, high) in the same unit, where there is one.
+        interval_labels: what those intervals are, each once.
         reason: why it was skipped, "" when it was not.
         warnings: of the measures.
         small: (h, w, 3) uint8 picture with the outline; None when skipped or done by an earlier run.
@@ -56,6 +58,8 @@ class Step:
     case: str = ""
     values: dict[str, float] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    intervals: dict[str, Sequence[float]] = field(default_factory=dict)
+    interval_labels: tuple[str, ...] = ()
     reason: str = ""
     warnings: tuple[str, ...] = ()
     small: np.ndarray | None = None
@@ -103,6 +107,7 @@ def run(
             "keep_names": keep_names,
             "reports": reports,
             "version": export.version(),
+            "form": 2,  # of the journal's lines: with intervals
         }
     )
     seen: Counter[str] = Counter()  # the same photo may come twice
@@ -156,7 +161,13 @@ def _known(folder: Path, journal: Journal, key: str, place: tuple[int, int]) -> 
     entry = journal.entry(key)
     if not all((folder / file).is_file() for file in entry["files"]):
         return None
-    return Step(*place, entry["case"], entry["values"], entry["units"], warnings=tuple(entry["warnings"]), earlier=True)
+    return Step(
+        *place,
+        **{name: entry[name] for name in ("case", "values", "units", "intervals")},
+        interval_labels=tuple(entry["interval_labels"]),
+        warnings=tuple(entry["warnings"]),
+        earlier=True,
+    )
 
 
 def _analysed(pixels: np.ndarray, predictor: Any, mm_per_pixel: float | None, tta: bool, case: str) -> export.Record:
@@ -193,11 +204,12 @@ def _step(record: export.Record, place: tuple[int, int]) -> Step:
     return Step(
         *place,
         record.case,
-        {name: float(m.value) for name, m in valid.items() if m.value is not None},
-        {name: m.unit for name, m in valid.items()},
-        "",
-        tuple(record.measurements.warnings),
-        render.outline(render.fit(record.photo, SMALL_SIDE), record.segmentation.mask),
+        values={name: float(m.value) for name, m in valid.items() if m.value is not None},
+        units={name: m.unit for name, m in valid.items()},
+        intervals={name: m.interval for name, m in valid.items() if m.interval is not None},
+        interval_labels=tuple(sorted({m.interval_label for m in valid.values() if m.interval is not None})),
+        warnings=tuple(record.measurements.warnings),
+        small=render.outline(render.fit(record.photo, SMALL_SIDE), record.segmentation.mask),
     )
 
 
@@ -208,6 +220,8 @@ def _entry(step: Step, key: str, files: list[str], record: export.Record) -> dic
         "files": files,
         "values": step.values,
         "units": step.units,
+        "intervals": step.intervals,
+        "interval_labels": step.interval_labels,
         "warnings": step.warnings,
         "row": export.row(record),
     }

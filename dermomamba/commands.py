@@ -12,11 +12,15 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dermomamba import __version__
 from dermomamba.errors import DataError, DermoMambaError
 
+if TYPE_CHECKING:
+    from dermomamba.batch import Step
+
+FIRST = ("area", "longest_diameter", "border_irregularity")
 NOTICE = "Research and teaching demonstration. Not a medical device. It measures, it does not diagnose."
 
 
@@ -60,10 +64,12 @@ def predict(args: argparse.Namespace) -> int:
 
 def _summary(measurements: Any) -> str:
     """Area, longest diameter and border irregularity in one line."""
+    from dermomamba.export import amount
+
     parts = []
-    for name in ("area", "longest_diameter", "border_irregularity"):
+    for name in FIRST:
         m = measurements[name]
-        value = f"{m.value:.4g} {m.unit}".strip() if m.valid and m.value is not None else f"not measured ({m.reason})"
+        value = amount(m.value, m.unit, m.interval) if m.valid and m.value is not None else f"not measured ({m.reason})"
         parts.append(f"{m.label} {value}")
     return "; ".join(parts)
 
@@ -93,7 +99,7 @@ def batch(args: argparse.Namespace) -> int:
             continue
         earlier += step.earlier
         measured += not step.earlier
-        words = "done before" if step.earlier else _amounts(step.values, step.units)
+        words = "done before" if step.earlier else _amounts(step)
         print(f"[{step.number}/{step.total}] {step.case}: {words}", flush=True)
         if step.number == (step.total + 1) // 2:
             memory.append(batch.resident_mb())
@@ -107,10 +113,14 @@ def batch(args: argparse.Namespace) -> int:
     return 1 if skipped else 0
 
 
-def _amounts(values: dict[str, float], units: dict[str, str]) -> str:
-    names = [name for name in ("area", "longest_diameter", "border_irregularity") if name in values]
+def _amounts(step: Step) -> str:
+    """The same of a photo of a batch."""
+    from dermomamba.export import amount
+
+    names = [name for name in FIRST if name in step.values]
     shown = [
-        f"{name.replace('_', ' ')} {values[name]:.4g} {units[name].replace('ratio', '')}".strip() for name in names
+        f"{name.replace('_', ' ')} {amount(step.values[name], step.units[name], step.intervals.get(name))}"
+        for name in names
     ]
     return ", ".join(shown) or "outlined; nothing could be measured"
 

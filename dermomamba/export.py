@@ -20,7 +20,17 @@ import numpy as np
 
 from dermomamba import render
 from dermomamba.export_outline import geojson, svg
-from dermomamba.export_record import NOT_A_DEVICE, UNITS, Record, as_json_bytes, not_measured, png, version
+from dermomamba.export_record import (
+    NOT_A_DEVICE,
+    UNITS,
+    Record,
+    amount,
+    as_json_bytes,
+    not_measured,
+    number,
+    png,
+    version,
+)
 from dermomamba.export_table import COLUMNS, csv_row, csv_table, in_pixels, row
 
 __all__ = [
@@ -29,6 +39,7 @@ __all__ = [
     "NOT_A_DEVICE",
     "UNITS",
     "Record",
+    "amount",
     "as_dict",
     "as_json",
     "bundle",
@@ -38,6 +49,7 @@ __all__ = [
     "in_pixels",
     "mask_png",
     "not_measured",
+    "number",
     "overlay_png",
     "png",
     "replacing",

@@ -16,10 +16,11 @@ from fpdf import FPDF
 from PIL import Image
 
 from dermomamba import render
-from dermomamba.export_record import NOT_A_DEVICE, UNITS, Record, not_measured, version
+from dermomamba.export_record import NOT_A_DEVICE, UNITS, Record, not_measured, number, version
 
 INK, QUIET, LINE = (22, 32, 43), (82, 96, 113), (213, 220, 227)
 MARGIN, WIDTH = 14.0, 182.0
+PLAIN = ""  # the standard fonts have no thin space
 SPELLED = {
     "≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "√": "sqrt", "π": "pi", "σ": "sigma", "Σ": "sum ",
     "Δ": "d", "’": "'",
@@ -45,12 +46,6 @@ def _jpeg(image: np.ndarray) -> io.BytesIO:
     Image.fromarray(image).save(content, "JPEG", quality=90, subsampling=0)
     content.seek(0)
     return content
-
-
-def _number(value: float, unit: str) -> str:
-    if unit == "fraction":
-        value *= 100
-    return f"{value:.0f}" if unit == "count" or abs(value) >= 1000 else f"{value:.4g}"
 
 
 class _Page(FPDF):
@@ -178,14 +173,14 @@ def _table(page: _Page, record: Record, top: float) -> None:
         page.words(places[0], base, page.fitted(record_.label, 56, size), size)
         if record_.valid and record_.value is not None:
             unit = UNITS.get(record_.unit, record_.unit)
-            page.words(places[1], base, f"{_number(record_.value, record_.unit)} {unit}".strip(), size, bold=True)
+            page.words(places[1], base, f"{number(record_.value, record_.unit, PLAIN)} {unit}".strip(), size, bold=True)
             if record_.interval is not None:
-                low, high = (_number(value, record_.unit) for value in record_.interval)
+                low, high = (number(value, record_.unit, PLAIN) for value in record_.interval)
                 star = "" if record_.interval_label in usual else " *"
                 page.words(places[2], base, f"[{low}, {high}]{star}", size)
             page.words(places[3], base, page.fitted(record_.formula, 64, size * 0.85), size * 0.85, quiet=True)
         else:
-            reason = not_measured(record_, _number)
+            reason = not_measured(record_, PLAIN)
             page.words(places[1], base, page.fitted(reason, 122, size), size, quiet=True)
         y += step
     note = interval_note(usual, others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -64,12 +64,40 @@ def png(image: np.ndarray, level: int = 3) -> bytes:
     return data.tobytes()
 
 
-def not_measured(record: Any, number: Callable[[float, str], str]) -> str:
+def number(value: float, unit: str, thousands: str = "\u202f") -> str:
+    """A value in three or four significant digits, in plain decimals, never with an exponent.
+
+    Args:
+        value: in the unit; a fraction in [0, 1].
+        unit: of the record; a fraction is written in per cent.
+        thousands: what sets thousands apart, a thin space or nothing.
+
+    Returns:
+        Such as "76\u202f190".
+    """
+    if unit == "fraction":
+        value *= 100
+    if unit == "count":
+        return f"{value:.0f}"
+    size = abs(value)
+    if unit == "ratio" and size < 10:
+        return f"{value:.3f}"
+    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
+    return f"{value:,.{digits}f}".replace(",", thousands)
+
+
+def amount(value: float, unit: str, interval: Sequence[float] | None = None) -> str:
+    """A value, its interval and its unit in one plain line, for the terminal: "76190 [71002, 80411] px²"."""
+    span = "" if interval is None else " [{}, {}]".format(*(number(end, unit, "") for end in interval))
+    return f"{number(value, unit, '')}{span} {UNITS.get(unit, unit)}".strip()
+
+
+def not_measured(record: Any, thousands: str = "\u202f") -> str:
     """What stands in place of a number that cannot be trusted.
 
     Args:
-        record: a `Measurement` that is not valid.
-        number: formats (value, unit); used where the reason itself speaks of a value that was kept (a lower bound).
+        record: a `Measurement` that is not valid; its reason may speak of a value that was kept (a lower bound).
+        thousands: as for `number`.
 
     Returns:
         "not measured - the lesion touches the edge of the photo."
@@ -77,9 +105,8 @@ def not_measured(record: Any, number: Callable[[float, str], str]) -> str:
     if not record.reason:
         return "not measured"
     reason = record.reason[0].lower() + record.reason[1:]
-    kept = (
-        "" if record.value is None else f" ({number(record.value, record.unit)} {UNITS.get(record.unit, record.unit)})"
-    )
+    unit = UNITS.get(record.unit, record.unit)
+    kept = "" if record.value is None else f" ({number(record.value, record.unit, thousands)} {unit})"
     return f"not measured - {reason.rstrip('.')}{kept.rstrip()}." if kept else f"not measured - {reason}"
 
 

@@ -1,6 +1,7 @@
 """The CSV: one row a photo, the unit in each column's name, unknown cells blank.
 
-Every length is given in px, and in mm when a scale is known.
+Every length is given in px, and in mm when a scale is known. A value with an interval has its two ends in columns of
+its own, ``..._low`` and ``..._high`` in the same unit; the column ``intervals`` says what they are.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ COLUMNS = (
     "feret_max_mm",
     "equivalent_diameter_mm",
 )
-"""The fixed first columns of a CSV row; other measures follow as ``name_unit``, then warnings and provenance."""
+"""The fixed first columns of a CSV row; other measures follow as ``name_unit``, intervals, warnings, provenance."""
+
+TAIL = ("intervals", "warnings", "app_version", "created_utc", "notice")
 
 KNOWN = {  # column: the measure that it comes from
     "area_px": "area",
@@ -114,6 +117,9 @@ def row(record: Record) -> dict[str, str | int | float | None]:
     for name, measure in measures.items():
         if name not in KNOWN.values():
             cells |= _further(name, measure, scale)
+    cells |= _ends(measures, scale)
+    labels = {m["interval_label"] for m in measures.values() if m["valid"] and m["interval"]}
+    cells["intervals"] = "; ".join(sorted(labels)) or None
     cells["warnings"] = "; ".join(record.measurements.warnings) or None
     cells["app_version"] = version()
     cells["created_utc"] = record.created.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -128,6 +134,27 @@ def _further(name: str, measure: Mapping[str, Any], scale: float | None) -> dict
         return {f"{name}{unit}": in_pixels(measure, scale)}
     pixels, square = in_pixels(measure, scale), "2" if power == 2 else ""
     return {f"{name}_px{square}": pixels, f"{name}_mm{square}": _times(pixels, scale**power) if scale else None}
+
+
+def _ends(measures: Mapping[str, Mapping[str, Any]], scale: float | None) -> dict[str, float | None]:
+    """Both ends of every interval, each under its value's own column with ``_low`` or ``_high``."""
+    columns = {name: column for column, name in KNOWN.items()}
+    cells: dict[str, float | None] = {}
+    for name, measure in measures.items():
+        if not measure["valid"] or measure["interval"] is None:
+            continue
+        for which, end in zip(("low", "high"), measure["interval"], strict=True):
+            of_end = {**measure, "value": end}
+            if name in columns:
+                column, power = columns[name], LENGTH_POWER.get(measure["unit"], 0)
+                ends = {column: in_pixels(of_end, scale)}
+                if scale and power:
+                    square = "2" if power == 2 else ""
+                    ends[f"{column.removesuffix('_px')}_mm{square}"] = _times(ends[column], scale**power)
+            else:
+                ends = _further(name, of_end, scale)
+            cells |= {f"{column}_{which}": value for column, value in ends.items() if value is not None}
+    return cells
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -147,8 +174,7 @@ def _guarded(cell: Any) -> Any:
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """The union of the columns of rows in order of first appearance, provenance last."""
-    tail = ["warnings", "app_version", "created_utc", "notice"]
-    return [c for c in dict.fromkeys(key for cells in rows for key in cells) if c not in tail] + tail
+    return [c for c in dict.fromkeys(key for cells in rows for key in cells) if c not in TAIL] + list(TAIL)
 
 
 def csv_lines(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

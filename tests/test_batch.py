@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 import weakref
 import zipfile
@@ -157,6 +158,10 @@ def test_a_rerun_after_a_kill_does_only_the_rest(folder: Path, tmp_path: Path) -
     steps = list(batch.run(batch.items([folder]), predictor, broken))
     assert predictor.runs == 2
     assert [step.earlier for step in steps] == [True, True, True, False, False]
+    for step in steps:
+        low, high = step.intervals["area"]
+        assert low <= step.values["area"] <= high
+        assert step.interval_labels
     again = list(batch.run(batch.items([folder]), predictor, broken))
     assert predictor.runs == 2
     assert [step.values for step in again] == [step.values for step in steps]
@@ -244,13 +249,16 @@ def test_the_command_goes_on_where_it_was(
     predictor = FakePredictor()
     monkeypatch.setattr("dermomamba.Predictor.load", lambda *_: predictor)
     words = ["batch", str(folder), "--out", str(tmp_path / "out"), "--mm-per-pixel", "0.03", "--no-reports"]
+    first = ""
     for measured, earlier in ((5, 0), (0, 5)):
         assert main(words) == 0
         out = capsys.readouterr().out
+        first = first or out
         assert f"{measured} photos measured" in out
         assert f"{earlier} done before, 0 left out" in out
     assert predictor.runs == 5
     assert "[5/5] image-0005" in out
+    assert re.search(r"\[1/5\] image-0001: area [\d.]+ \[[\d.]+, [\d.]+\] mm², longest diameter", first)
     with zipfile.ZipFile(tmp_path / "out" / batch.ARCHIVE) as archive:
         assert len(table(archive)) == 5
 

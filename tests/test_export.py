@@ -147,6 +147,23 @@ def test_without_a_scale_px_stay_the_same_and_mm_are_blank(record: export.Record
     assert cells["area_mm2"] == cells["perimeter_mm"] == cells["mm_per_px"] == cells["scale_source"] == ""
 
 
+@pytest.mark.parametrize("mm", [None, 0.05])
+def test_csv_has_both_ends_of_every_interval_in_the_values_unit(mm: float | None) -> None:
+    made = make(mm)
+    cells = export.row(made)
+    lows = [column.removesuffix("_low") for column in cells if column.endswith("_low")]
+    for column in lows:
+        assert cells[f"{column}_low"] <= cells[column] <= cells[f"{column}_high"], column
+    given = [m for m in made.measurements.values() if m.valid and m.interval is not None]
+    lengths = [m for m in given if m.unit[:2] in ("mm", "px")]
+    assert len(given) > 3
+    assert len(lows) == len(given) + (len(lengths) if mm else 0)  # in px, and in mm when there is a scale
+    assert all(m.interval_label in cells["intervals"] for m in given)
+    area = made.measurements["area"].interval
+    ends = (cells[f"area_{'mm2' if mm else 'px'}_{end}"] for end in ("low", "high"))
+    assert tuple(ends) == pytest.approx(area, rel=1e-5)
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-2", "@SUM(A1)", "\tx"])
 def test_csv_never_starts_a_formula(text: str) -> None:
     content = export.csv_table([{"case_id": text, "area_px": -1.5}]).decode("utf-8-sig")
@@ -196,6 +213,20 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="disk full"):
         export.write_bytes(tmp_path / "a.csv", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "interval", "words"),
+    [
+        (76190.4, "px²", (71002.2, 80411.0), "76190 [71002, 80411] px²"),
+        (0.0123, "fraction", None, "1.23 %"),
+        (1.2345, "ratio", (1.2, 1.3), "1.234 [1.200, 1.300]"),
+        (0.0321, "mm", None, "0.032 mm"),
+        (3.0, "count", None, "3"),
+    ],
+)
+def test_an_amount_is_one_plain_line(value: float, unit: str, interval: tuple[float, float] | None, words: str) -> None:
+    assert export.amount(value, unit, interval) == words
 
 
 def test_the_reports_note_on_intervals_is_one_line() -> None:

@@ -78,6 +78,15 @@ def amount(step: batch.Step, name: str) -> str:
     return views.with_unit(step.values[name], step.units[name]) if name in step.values else text.NOT_MEASURED
 
 
+def cell(step: batch.Step, name: str) -> str:
+    """The same with its interval, if it has one, behind it."""
+    span = ""
+    if name in step.values and name in step.intervals:
+        low, high = (views.number(end, step.units[name]) for end in step.intervals[name])
+        span = f' <small class="span">[{low}, {high}]</small>'
+    return f'<td data-label="{escape(label(name))}">{amount(step, name)}{span}</td>'
+
+
 def gallery(results: Results, key: str) -> list[tuple[str, str]]:
     """The first small pictures in an order, with their number and the value that put them there beneath."""
     done = [step for step in results.steps if not step.reason]
@@ -94,7 +103,7 @@ def table(results: Results, key: str) -> str:
     names += [key] if key and key not in names else []
     rows = []
     for step in ordered(done, key):
-        cells = "".join(f'<td data-label="{escape(label(n))}">{amount(step, n)}</td>' for n in names)
+        cells = "".join(cell(step, name) for name in names)
         rows.append(
             f'<tr><th scope="row">{escape(step.case)}</th>{cells}<td>{escape(" ".join(step.warnings))}</td></tr>'
         )
@@ -105,9 +114,11 @@ def table(results: Results, key: str) -> str:
     out = f"<h3>{text.BATCH_SKIPPED}</h3><ul>{left}</ul>" if bad else ""
     if not rows:
         return out
+    kinds = sorted({views.kind_of(label) for step in done for label in step.interval_labels})
+    note = f'<p class="table-note">{escape(" ".join(views.bracket(kind) for kind in kinds))}</p>' if kinds else ""
     return (
         f'{out}<div class="wide"><table class="plain batch"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>{note}"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dermomamba import export, render, render_measures
 from dermomamba.measure import Measurements
-from dermomamba.ui import text, views
+from dermomamba.ui import text
 
 if TYPE_CHECKING:
     from dermomamba.predictor import Segmentation
@@ -131,7 +131,7 @@ def drawn_legend(measurements: Measurements, groups: list[str]) -> str:
     valid = drawable(measurements, groups)
     for group in (name for name in render_measures.GROUPS if name in groups):
         if group not in valid:
-            why = export.not_measured(measurements[MEASURED[group]], views.number)
+            why = export.not_measured(measurements[MEASURED[group]])
             lines.append(f'<p class="legend-text">{escape(f"{text.DRAWN_CHOICES[group]}: {why}")}</p>')
             continue
         there = any(len(measurements.drawings.get(name, ())) for name in DRAWINGS[group])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
-from dermomamba.export import UNITS, not_measured
+from dermomamba.export import UNITS, not_measured, number
 from dermomamba.measure import Measurement, Measurements
 from dermomamba.ui import text
 
@@ -43,7 +43,7 @@ def done(seconds: float, measurements: Measurements) -> str:
     warned = f'<div class="card card-cannot">{notes}</div>' if notes else ""
     shown = (measurements[name] for name in text.HEADLINE if name in measurements)
     kinds = {kind_of(record.interval_label) for record in shown if record.interval is not None}
-    finished = "".join(f"[\u2009]\u00a0{kind}. " for kind in sorted(kinds - {""})) + text.DONE.format(seconds=seconds)
+    finished = "".join(f"{bracket(kind)} " for kind in sorted(kinds - {""})) + text.DONE.format(seconds=seconds)
     return f'<div role="status"><dl class="headline">{figures}<p class="done">{escape(finished)}</p></dl>{warned}</div>'
 
 
@@ -69,19 +69,6 @@ def error(message: str, title: str = text.ERROR_TITLE) -> str:
     return card("error", title, (message,), role="alert")
 
 
-def number(value: float, unit: str) -> str:
-    """A value in three or four significant digits, in plain decimals, with thousands set apart by thin spaces."""
-    if unit == "fraction":
-        value *= 100
-    if unit == "count":
-        return f"{value:.0f}"
-    size = abs(value)
-    if unit == "ratio" and size < 10:
-        return f"{value:.3f}"
-    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
-    return f"{value:,.{digits}f}".replace(",", "\u202f")
-
-
 def unit_word(unit: str) -> str:
     """The unit as shown: nothing for pure numbers, % for fractions."""
     return UNITS.get(unit, unit)
@@ -95,6 +82,11 @@ def with_unit(value: float, unit: str) -> str:
 def kind_of(label: str) -> str:
     """What an interval is in a word or two: its label up to the first comma, "90 % interval"."""
     return label.split(",")[0]
+
+
+def bracket(kind: str) -> str:
+    """What stands in brackets behind values: "[ ] 90 % interval."."""
+    return f"[\u2009]\u00a0{kind}."
 
 
 def _row(name: str, record: Measurement, truth: Mapping[str, float] | None, kind: str) -> str:
@@ -120,7 +112,7 @@ def _row(name: str, record: Measurement, truth: Mapping[str, float] | None, kind
     head = f'<th scope="row"><span class="measure">{escape(record.label)}</span>{detail}{beside}</th>'
     columns = 3 if truth is not None else 2
     if not record.valid or record.value is None:
-        reason = not_measured(record, number)
+        reason = not_measured(record)
         return f'<tr class="invalid" data-measure="{name}">{head}<td colspan="{columns}">{escape(reason)}</td></tr>'
     interval = ""
     if record.interval is not None:

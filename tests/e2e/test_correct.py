@@ -32,6 +32,7 @@ ZOOMED = "/[1-9][0-9]?%/.test(document.querySelector('#correct-canvas').innerTex
 PATIENCE = 120_000  # ms; WebGL in software on a busy machine
 ONE_TRY = 15_000  # ms; then a stroke counts as lost, since the canvas was still loading, and is drawn again
 TRIES = 6
+LATE = "Cannot read properties of null (reading 'extract')"  # see opened
 CHANGED = "b => document.querySelector('#correct-facts p.note').innerText !== b"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +68,12 @@ def photos(tmp_path_factory) -> list[tuple[np.ndarray, Path]]:
 
 @pytest.fixture
 def opened(webgl_browser, url: str):
-    """Opens pages in a Chromium with WebGL; fails the test when a page throws a script error."""
+    """Opens pages in a Chromium with WebGL; fails the test when a page throws a script error.
+
+    One error is Gradio's own and harmless: 30 ms after a change its ImageEditor reads the canvas, and finds none when
+    the page took the editor away meanwhile (6.31: ``get_blobs`` after the component was destroyed). No stroke is lost
+    by it: what the editor held was accepted or removed before.
+    """
     contexts, errors = [], []
 
     def open_page(width: int, height: int, scheme: str):
@@ -86,7 +92,7 @@ def opened(webgl_browser, url: str):
     yield open_page
     for context in contexts:
         context.close()
-    assert errors == []
+    assert [error for error in errors if error != LATE] == []
 
 
 def facts(page) -> str:

@@ -269,6 +269,17 @@ def test_a_batch_is_sorted_by_any_measure_and_the_least_certain_come_first() -> 
     assert any("least certain first" in words for words, _ in batch.orders(done))
 
 
+def test_the_batch_table_has_intervals_and_says_what_they_are(tmp_path) -> None:
+    first, *others = steps()
+    label = "90 % interval, calibrated on 401 photos"
+    made = replace(first, intervals={"area": [4.2, 6.0]}, interval_labels=(label,))
+    html = batch.table(batch.Results(tmp_path, [made, *others]), "")
+    assert html.count("<small") == 1
+    assert "[4.20, 6.00]" in html
+    assert "90 % interval." in html
+    assert "<small" not in batch.table(batch.Results(tmp_path, steps()), "")
+
+
 def test_the_batch_table_lists_what_was_left_out(tmp_path) -> None:
     html = batch.table(batch.Results(tmp_path, steps()), "outline_certainty")
     assert re.findall(r'<th scope="row">([\w-]+)</th>', html) == ["image-0003", "image-0004", "image-0001"]
