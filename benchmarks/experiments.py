@@ -73,12 +73,17 @@ def judges(decoder: Decoder, size: tuple[int, int]) -> dict[str, tuple[Tensor, T
     return found
 
 
-def judge(network: nn.Module, sets: dict[str, tuple[Tensor, Tensor]], recipe: Recipe) -> dict[str, Any]:
+def judge(
+    network: nn.Module,
+    sets: dict[str, tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    with_flips: Sequence[bool] = (False, True),
+) -> dict[str, Any]:
     """Macro IoU, Dice and threshold Jaccard with 95 % intervals, for each set, without and with flips."""
     network.eval()
     result: dict[str, Any] = {}
     for name, (images, masks) in sets.items():
-        for flips in (False, True):
+        for flips in with_flips:
             with autocast(recipe, images.device):
                 iou, dice = per_image(network, images, masks, flips)
             result[name + ("+flips" if flips else "")] = figures(iou, dice)

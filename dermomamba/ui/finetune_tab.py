@@ -273,7 +273,7 @@ class FineTuneTab:
         return {
             o.result: gr.update(visible=True),
             o.verdict: show.verdict(job),
-            o.use: gr.update(value=words.USE, interactive=True),
+            o.use: gr.update(value=words.USE, interactive=True, visible=bool(job.kept_epoch)),  # else nothing is new
             o.table: show.table(found),
             o.compared: gr.update(visible=True, value=pictures),
         }

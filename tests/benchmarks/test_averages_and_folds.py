@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from dataclasses import replace
@@ -68,6 +69,14 @@ def test_soup_judges_and_keeps_an_average(data: Path, tmp_path: Path, capsys: py
     assert [member["share"] for member in kept.card["averaged_from"]] == [0.25, 0.75]
     assert kept.card["validation"]["iou"] == row["sets"]["isic2018_validation"]["iou"]["mean"]
     assert "both" in capsys.readouterr().out
+    soup.main([*members, *common[3:], "--save", str(tmp_path), "--name", "best", "--greedy", "isic2018_validation"])
+    words = capsys.readouterr().out
+    assert "m0: 0." in words
+    best = weights.load(tmp_path / "best.safetensors").card
+    alone = [float(found) for found in re.findall(r"^m\d: ([\d.]+),", words, re.MULTILINE)]
+    assert len(alone) == 2
+    assert best["validation"]["iou"] >= max(alone) - 1e-4
+    assert len(best["averaged_from"]) == words.count("chosen")
 
 
 @pytest.mark.parametrize("count", [5, 7, 103])

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dermomamba import weights
 from dermomamba.errors import WeightsError
-from dermomamba.learning.soup import average, averaged_card
+from dermomamba.learning.soup import average, averaged_card, greedy
 from dermomamba.model_card import render
 from dermomamba.network import DermoMamba
 
@@ -51,6 +53,32 @@ def test_what_does_not_fit_is_refused(members: list[weights.Weights]) -> None:
             average(members if wrong else [], wrong or None)
     with pytest.raises(WeightsError, match="different sizes"):
         average([members[0], weights.load()])
+
+
+def near(numbers: list[float]) -> list[weights.Weights]:
+    """Members of one weight each."""
+    return [weights.Weights(str(x), {"stem.weight": torch.tensor([x])}, {}, "", (32, 64)) for x in numbers]
+
+
+def value(tensors: dict[str, torch.Tensor]) -> float:
+    return float(tensors["stem.weight"].flatten()[0])
+
+
+def test_a_greedy_average_keeps_what_helps() -> None:
+    given = near([3.0, -1.0, 5.0, 1.2])  # the nearer to 0 the better
+    chosen, alone, path = greedy(given, lambda tensors: -abs(value(tensors)))
+    assert alone == pytest.approx([-3, -1, -5, -1.2])
+    assert [value(m.state_dict) for m in chosen] == pytest.approx([-1, 1.2])  # then 3 and 5 only take it away from 0
+    assert path == pytest.approx([-1, -0.1, -0.1, -0.1])
+    assert value(average(chosen)) == pytest.approx(0.1)
+
+
+@given(numbers=st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=5))
+def test_a_greedy_average_is_never_worse_than_its_best_member(numbers: list[float]) -> None:
+    chosen, alone, path = greedy(near(numbers), lambda tensors: -abs(value(tensors)))
+    assert path == sorted(path)
+    assert path[0] == max(alone)
+    assert -abs(value(average(chosen))) == pytest.approx(path[-1], abs=1e-5)
 
 
 def test_the_card_names_every_member_and_all_data(members: list[weights.Weights]) -> None:

@@ -89,6 +89,9 @@ def test_two_sessions_never_meet(tab: FineTuneTab, tmp_path: Path) -> None:
     assert job(tab, A).finished.wait(60)
     done = tab.on_tick(-1, A)
     assert "too few to judge" in done[tab.outputs.verdict]
+    assert done[tab.outputs.use]["visible"]
+    job(tab, A).kept_epoch = 0
+    assert not tab.on_tick(-1, A)[tab.outputs.use]["visible"], "there is nothing new to use"
     assert tab.on_download(B) is None
     assert tab.outputs.use in tab.on_use(B)
     assert "put away" in tab.on_tick(-1, B)[tab.outputs.status]
