@@ -57,6 +57,14 @@ def recipe_of(name: str, changes: dict[str, Any]) -> Recipe:
     return read_recipe(own if own.is_file() else name, changes)
 
 
+def changes_of(words: Sequence[str]) -> dict[str, Any]:
+    """Settings of a recipe from KEY=VALUE words, values as in YAML."""
+    import yaml
+
+    pairs = (word.partition("=") for word in words)
+    return {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
 def judges(decoder: Decoder, size: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor]]:
     """Images and masks of every set of photos that is there, on the device."""
     found = {}
@@ -171,13 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if options.table:
         write_table(options.table, options.out)
         return []
-    import yaml
-
     began = time.perf_counter()
-    changes: dict[str, Any] = {"validate_every": 1}
-    for change in options.set:
-        key, _, value = change.partition("=")
-        changes[key] = yaml.safe_load(value)
+    changes: dict[str, Any] = {"validate_every": 1} | changes_of(options.set)
     if options.minutes:
         changes |= {"minutes": options.minutes, "epochs": 10_000}
     wanted = "cuda" if torch.cuda.is_available() else "cpu"

@@ -21,7 +21,7 @@ from bare import bare
 
 bare()
 
-from experiments import append, figures, machine_of, recipe_of
+from experiments import append, changes_of, figures, machine_of, recipe_of
 from torch import Tensor
 
 from dermomamba.learning.optimisation import autocast
@@ -76,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--start", default="dermomamba-isic2018", help="weights to begin with: name or path")
     parser.add_argument("--minutes", type=float, default=0.3, help="of each fold")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--out", type=Path, default=Path("docs/ph2_folds.jsonl"))
     options = parser.parse_args(arguments)
     decoder = Decoder(options.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     changes = {"start_from": options.start, "minutes": options.minutes, "seed": options.seed}
+    changes |= changes_of(options.set)
     row = run(decoder, recipe_of("ph2", changes))
     append(options.out, row)
     for name, m in row["sets"].items():
