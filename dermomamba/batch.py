@@ -46,7 +46,7 @@ class Step:
         values: measure -> value, for sorting; only those that are valid.
         units: measure -> unit.
         intervals: measure -> (low, high) in the same unit, where there is one.
-        interval_labels: what those intervals are, each once.
+        interval_labels: measure -> what its interval is.
         reason: why it was skipped, "" when it was not.
         warnings: of the measures.
         small: (h, w, 3) uint8 picture with the outline; None when skipped or done by an earlier run.
@@ -59,7 +59,7 @@ class Step:
     values: dict[str, float] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     intervals: dict[str, Sequence[float]] = field(default_factory=dict)
-    interval_labels: tuple[str, ...] = ()
+    interval_labels: dict[str, str] = field(default_factory=dict)
     reason: str = ""
     warnings: tuple[str, ...] = ()
     small: np.ndarray | None = None
@@ -163,8 +163,7 @@ def _known(folder: Path, journal: Journal, key: str, place: tuple[int, int]) -> 
         return None
     return Step(
         *place,
-        **{name: entry[name] for name in ("case", "values", "units", "intervals")},
-        interval_labels=tuple(entry["interval_labels"]),
+        **{name: entry[name] for name in ("case", "values", "units", "intervals", "interval_labels")},
         warnings=tuple(entry["warnings"]),
         earlier=True,
     )
@@ -207,7 +206,7 @@ def _step(record: export.Record, place: tuple[int, int]) -> Step:
         values={name: float(m.value) for name, m in valid.items() if m.value is not None},
         units={name: m.unit for name, m in valid.items()},
         intervals={name: m.interval for name, m in valid.items() if m.interval is not None},
-        interval_labels=tuple(sorted({m.interval_label for m in valid.values() if m.interval is not None})),
+        interval_labels={name: m.interval_label for name, m in valid.items() if m.interval is not None},
         warnings=tuple(record.measurements.warnings),
         small=render.outline(render.fit(record.photo, SMALL_SIDE), record.segmentation.mask),
     )

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
@@ -95,6 +96,16 @@ def gallery(results: Results, key: str) -> list[tuple[str, str]]:
     ]
 
 
+def brackets(steps: list[batch.Step], names: list[str]) -> str:
+    """What stands in brackets in the columns of these measures: the usual kind first, others with their measure."""
+    kinds = [(views.kind_of(step.interval_labels[n]), n) for step in steps for n in names if n in step.interval_labels]
+    if not kinds:
+        return ""
+    usual = Counter(kind for kind, _ in kinds).most_common(1)[0][0]
+    others = sorted({(label(name), kind) for kind, name in kinds if kind != usual})
+    return " ".join([views.bracket(usual), *(f"{measure}: {kind}." for measure, kind in others)])
+
+
 def table(results: Results, key: str) -> str:
     """The numbers of all measured photos in an order, and what was left out."""
     done = [step for step in results.steps if not step.reason]
@@ -114,8 +125,7 @@ def table(results: Results, key: str) -> str:
     out = f"<h3>{text.BATCH_SKIPPED}</h3><ul>{left}</ul>" if bad else ""
     if not rows:
         return out
-    kinds = sorted({views.kind_of(label) for step in done for label in step.interval_labels})
-    note = f'<p class="table-note">{escape(" ".join(views.bracket(kind) for kind in kinds))}</p>' if kinds else ""
+    note = f'<p class="table-note">{escape(said)}</p>' if (said := brackets(done, names)) else ""
     return (
         f'{out}<div class="wide"><table class="plain batch"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>{note}"

@@ -271,12 +271,13 @@ def test_a_batch_is_sorted_by_any_measure_and_the_least_certain_come_first() -> 
 
 def test_the_batch_table_has_intervals_and_says_what_they_are(tmp_path) -> None:
     first, *others = steps()
-    label = "90 % interval, calibrated on 401 photos"
-    made = replace(first, intervals={"area": [4.2, 6.0]}, interval_labels=(label,))
-    html = batch.table(batch.Results(tmp_path, [made, *others]), "")
-    assert html.count("<small") == 1
+    labels = {"area": "90 % interval, calibrated on 401 photos", "outline_certainty": "range, uncalibrated"}
+    made = replace(first, intervals={"area": [4.2, 6.0]}, interval_labels={"area": labels["area"]})
+    both = replace(others[1], intervals={"area": [8, 10], "outline_certainty": [0.3, 0.5]}, interval_labels=labels)
+    html = batch.table(batch.Results(tmp_path, [made, both, others[2]]), "")
+    assert html.count("<small") == 3
     assert "[4.20, 6.00]" in html
-    assert "90 % interval." in html
+    assert "90 % interval. Outline certainty (estimate): range." in html
     assert "<small" not in batch.table(batch.Results(tmp_path, steps()), "")
 
 
