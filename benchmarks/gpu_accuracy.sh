@@ -17,11 +17,11 @@ gpus=$(python3 -c 'import torch; print(torch.cuda.device_count())')
 averages() {
   local run="python3 benchmarks/experiments.py --data $data --workers 10 --keep $members --out $out/experiments.jsonl"
   local mean="python3 benchmarks/soup.py --data $data --save $out/w --out $out/experiments.jsonl"
-  timeout 330 $run --minutes 1.5 --seeds 3 4 5 member
-  timeout 60 $mean dermomamba-isic2018 "$members"/member-*.safetensors --greedy isic2018_validation \
+  timeout 365 $run --seeds 3 4 5 --minutes 1.3 member
+  timeout 50 $mean dermomamba-isic2018 "$members"/member-*.safetensors --greedy isic2018_validation \
     --name dermomamba-isic2018-mean --description "Trained on the training part of the paper's split of ISIC 2018 only."
-  timeout 115 $run --minutes 1.4 --seeds 4 derm_member
-  timeout 45 $mean dermomamba-derm "$members"/derm_member-*.safetensors \
+  timeout 105 $run --seeds 4 --minutes 1.2 derm_member
+  timeout 40 $mean dermomamba-derm "$members"/derm_member-*.safetensors \
     --greedy isic2018_validation ham10000_validation \
     --name dermomamba-derm-mean --description "Trained on ISIC 2018 Task 1 and HAM10000."
 }
