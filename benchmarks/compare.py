@@ -16,10 +16,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does on import, which bare() leaves out
 
 import torch
 from bare import bare
