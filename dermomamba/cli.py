@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     def network_options(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--weights", default="dermomamba-derm", help="shipped name or .safetensors file")
         sub.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu or cuda")
-        sub.add_argument("--tta", action="store_true", help="average four mirrorings: four times slower, on average no better")
+        sub.add_argument(
+            "--tta", action="store_true", help="average four mirrorings: four times slower, on average no better"
+        )
 
     sub = command("predict", commands.predict, "Outline and measure photos, as the page does.")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, BMP or TIFF")

@@ -1,7 +1,7 @@
 """The CSV: one row a photo, the unit in each column's name, unknown cells blank.
 
 Every length is given in px, and in mm when a scale is known. A value with an interval has its two ends in columns of
-its own, ``..._low`` and ``..._high`` in the same unit; the column ``intervals`` says what they are.
+its own, ``..._low`` and ``..._high`` in the same unit; the column ``intervals`` says which columns have what kind.
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def row(record: Record) -> dict[str, str | int | float | None]:
     for name, measure in measures.items():
         if name not in KNOWN.values():
             cells |= _further(name, measure, scale)
-    cells |= _ends(measures, scale)
-    labels = {m["interval_label"] for m in measures.values() if m["valid"] and m["interval"]}
-    cells["intervals"] = "; ".join(sorted(labels)) or None
+    cells |= _intervals(measures, scale)
     cells["warnings"] = "; ".join(record.measurements.warnings) or None
     cells["app_version"] = version()
     cells["created_utc"] = record.created.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -136,25 +134,32 @@ def _further(name: str, measure: Mapping[str, Any], scale: float | None) -> dict
     return {f"{name}_px{square}": pixels, f"{name}_mm{square}": _times(pixels, scale**power) if scale else None}
 
 
-def _ends(measures: Mapping[str, Mapping[str, Any]], scale: float | None) -> dict[str, float | None]:
-    """Both ends of every interval, each under its value's own column with ``_low`` or ``_high``."""
-    columns = {name: column for column, name in KNOWN.items()}
-    cells: dict[str, float | None] = {}
+def _places(name: str, measure: Mapping[str, Any], scale: float | None) -> dict[str, float | None]:
+    """A value under every column that it has: in px, and in mm when there is a scale; other units under one."""
+    column = {measure: column for column, measure in KNOWN.items()}.get(name)
+    if column is None:
+        return {key: value for key, value in _further(name, measure, scale).items() if value is not None}
+    places = {column: in_pixels(measure, scale)}
+    power = LENGTH_POWER.get(measure["unit"], 0)
+    if scale and power:
+        mm = f"{column.removesuffix('_px')}_mm{'2' if power == 2 else ''}"
+        places[mm] = _times(places[column], scale**power)
+    return places
+
+
+def _intervals(measures: Mapping[str, Mapping[str, Any]], scale: float | None) -> dict[str, Any]:
+    """Both ends of every interval beside each other, under the value's columns, and which columns have which kind."""
+    cells: dict[str, Any] = {}
+    kinds: dict[str, list[str]] = {}
     for name, measure in measures.items():
         if not measure["valid"] or measure["interval"] is None:
             continue
-        for which, end in zip(("low", "high"), measure["interval"], strict=True):
-            of_end = {**measure, "value": end}
-            if name in columns:
-                column, power = columns[name], LENGTH_POWER.get(measure["unit"], 0)
-                ends = {column: in_pixels(of_end, scale)}
-                if scale and power:
-                    square = "2" if power == 2 else ""
-                    ends[f"{column.removesuffix('_px')}_mm{square}"] = _times(ends[column], scale**power)
-            else:
-                ends = _further(name, of_end, scale)
-            cells |= {f"{column}_{which}": value for column, value in ends.items() if value is not None}
-    return cells
+        low, high = (_places(name, {**measure, "value": end}, scale) for end in measure["interval"])
+        for column in low:
+            cells |= {f"{column}_low": low[column], f"{column}_high": high[column]}
+        kinds.setdefault(measure["interval_label"], []).extend(low)
+    said = [f"{kind}: {', '.join(columns)}" for kind, columns in kinds.items()]
+    return cells | {"intervals": "; ".join(said) or None}
 
 
 def _times(value: float | None, factor: float) -> float | None:
