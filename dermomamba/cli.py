@@ -14,6 +14,18 @@ from dermomamba.commands import NOTICE
 from dermomamba.errors import DermoMambaError
 
 
+def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An argument that must be a number above zero: for argparse's ``type``."""
+
+    def number(word: str) -> float:
+        if not 0 < (value := kind(word)) < float("inf"):
+            raise argparse.ArgumentTypeError(f"{word} is not above zero")
+        return value
+
+    number.__name__ = kind.__name__  # argparse names it when the word is no number at all
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; ``docs`` and tests read it too."""
     top = argparse.ArgumentParser(prog="dermomamba", description=f"Outline and measure skin lesions. {NOTICE}")
@@ -65,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda")
     sub.add_argument("--resume", action="store_true", help="go on where a stopped run was")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
-    sub.add_argument("--workers", type=int, default=4, help="threads that decode the photos")
+    sub.add_argument("--workers", type=above_zero(int), default=4, help="threads that decode the photos")
 
     sub = command(
         "finetune", commands.finetune, "Teach a copy of the weights your own photos, and say if it is better."
@@ -77,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--weights", default="dermomamba-derm", help="to begin with: shipped name or .safetensors file")
     sub.add_argument("--what", default="decoder", choices=["decoder", "decoder+bottleneck", "all"], help="what learns")
     sub.add_argument("--epochs", type=int, metavar="N", help="passes over the photos (default 10, or as time allows)")
-    sub.add_argument("--minutes", type=float, metavar="M", help="end the learning after this time")
+    sub.add_argument("--minutes", type=above_zero(float), metavar="M", help="end the learning after this time")
     sub.add_argument("--learning-rate", type=float, default=3e-4, metavar="F", help="default 0.0003")
     sub.add_argument("--held-out", type=float, default=0.2, metavar="F", help="share kept apart to judge (default 0.2)")
     sub.add_argument("--seed", type=int, default=0, help="of split, order and variation")
@@ -88,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
         "benchmark", commands.benchmark, "Time this network on every scan back end of this machine, with ratios."
     )
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    sub.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="images at once (default 1)")
+    sub.add_argument(
+        "--batch", type=above_zero(int), nargs="+", default=[1], metavar="N", help="images at once (default 1)"
+    )
     sub.add_argument(
         "--mode",
         nargs="+",
@@ -97,7 +111,9 @@ def parser() -> argparse.ArgumentParser:
         help="decoder: training with the encoder frozen",
     )
     sub.add_argument("--precision", nargs="+", default=["fp32"], choices=["fp32", "bf16"])
-    sub.add_argument("--seconds", type=float, default=2.0, help="how long each case is repeated (default 2)")
+    sub.add_argument(
+        "--seconds", type=above_zero(float), default=2.0, help="how long each case is repeated (default 2)"
+    )
     sub.add_argument("--peers", action="store_true", help="time other networks too (always on a processor)")
     sub.add_argument("--json", metavar="FILE", help="write all figures here")
 
