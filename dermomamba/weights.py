@@ -126,8 +126,8 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT) -> Weights:
         stored = load_file(path)
     except SafetensorError as error:
         raise WeightsError(
-            f"'{path.name}' is not a safetensors file, or not a whole one. Copy it again; other formats may run code and"
-            " are not opened."
+            f"'{path.name}' is not a safetensors file, or not a whole one. Copy it again; other formats may run code"
+            " and are not opened."
         ) from error
     card = read_card(path)
     image_size = _image_size(card)

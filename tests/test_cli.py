@@ -107,6 +107,23 @@ def test_mistakes_end_with_a_sentence(words: list[str], message: str, capsys: py
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["benchmark", "--batch", "0"], "0 is not above zero"),
+        (["benchmark", "--batch", "four"], "invalid int value: 'four'"),
+        (["finetune", "x", "--minutes", "nan"], "nan is not above zero"),
+        (["train", "isic2018", "--data", ".", "--workers", "-2"], "-2 is not above zero"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_named(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert message in capsys.readouterr().err
+
+
 def test_every_command_explains_itself() -> None:
     commands = parser()._subparsers._group_actions[0].choices
     assert {"predict", "evaluate", "train", "benchmark", "info", "card"} <= commands.keys()
