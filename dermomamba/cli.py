@@ -111,9 +111,7 @@ def parser() -> argparse.ArgumentParser:
         help="decoder: training with the encoder frozen",
     )
     sub.add_argument("--precision", nargs="+", default=["fp32"], choices=["fp32", "bf16"])
-    sub.add_argument(
-        "--seconds", type=above_zero(float), default=2.0, help="how long each case is repeated (default 2)"
-    )
+    sub.add_argument("--seconds", type=float, default=2.0, help="how long each case is repeated (default 2)")
     sub.add_argument("--peers", action="store_true", help="time other networks too (always on a processor)")
     sub.add_argument("--json", metavar="FILE", help="write all figures here")
 
