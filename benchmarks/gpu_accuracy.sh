@@ -1,7 +1,7 @@
 #!/bin/bash
 # The open part of docs/results.md in one call of about nine minutes on two GPUs, or longer on one:
 #
-#     python benchmarks/pack_data.py ../shared/data --out .carry --limit-mib 33    # here, before
+#     python benchmarks/pack_data.py ../shared/data --out .carry --limit-mib 33 --quality 75    # here, before
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" [FOLDER_OF_WHEELS]             # there
 #
 # First GPU: members of an average for dermomamba-isic2018 and for dermomamba-derm, both averages chosen greedily on
