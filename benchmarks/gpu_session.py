@@ -50,7 +50,7 @@ from dermomamba.network.cross_scale import CrossScaleMambaBlock
 from dermomamba.network.cuda_graph import GraphedNetwork
 from dermomamba.network.inference import for_inference
 from dermomamba.network.inference_cuda import CudaInferenceNetwork
-from dermomamba.scan import why_unavailable
+from dermomamba.scan import fused_plan, why_unavailable
 
 
 class Session:
@@ -199,6 +199,15 @@ def training(how: str, scan: str, batch: int) -> Callable[[], Any]:
     return work
 
 
+def with_work_space(size: int, measured: Callable[[], Any]) -> Any:
+    """The same with other work space of the scans, bytes: what memory costs in time."""
+    before, fused_plan.WORKSPACE = fused_plan.WORKSPACE, size
+    try:
+        return measured()
+    finally:
+        fused_plan.WORKSPACE = before
+
+
 def profile(work: Callable[[], Any]) -> list[dict[str, Any]]:
     """The twenty-five kernels that take most of the GPU's time."""
     for _ in range(3):
@@ -269,6 +278,9 @@ def main() -> int:
             session.step(name, lambda how=how: milliseconds(training(how, scan, 64)))
 
     time_all("fused")
+    for size in (2**29, 3 * 2**28):
+        name = f"training fused eager batch 64 bfloat16, work space {size / 2**30} GiB"
+        session.step(name, lambda s=size: with_work_space(s, lambda: milliseconds(training("eager", "fused", 64))))
     for dtype in dtypes:
         name = f"profile inference fused folded batch 64 {str(dtype)[6:]}"
         session.step(name, lambda d=dtype: profile(inference("folded eager", "fused", 64, d)))
