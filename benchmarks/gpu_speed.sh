@@ -10,12 +10,13 @@ set -u
 source=$1 out=$2 wheels=${3:-}
 export PYTHONUNBUFFERED=1
 [ -n "$wheels" ] && python3 -m pip install -q --no-index --no-deps --target /tmp/site "$wheels"/*.whl
-cp -r "$source" /tmp/mamba
-(cd /tmp/mamba && MAMBA_FORCE_BUILD=TRUE MAX_JOBS=16 TORCH_CUDA_ARCH_LIST=9.0 timeout 300 \
-  python3 -m pip wheel --no-build-isolation --no-deps -w /tmp/wheel .) >"$out/build.log" 2>&1 || tail -5 "$out/build.log"
+build=$(mktemp -d)
+cp -r "$source" "$build/source"
+(cd "$build/source" && MAMBA_FORCE_BUILD=TRUE MAX_JOBS=16 TORCH_CUDA_ARCH_LIST=9.0 timeout 300 \
+  python3 -m pip wheel --no-build-isolation --no-deps -w "$build" .) >"$out/build.log" 2>&1 || tail -5 "$out/build.log"
 echo "built after $SECONDS s"
-if ls /tmp/wheel/*.whl >/dev/null 2>&1; then
-  python3 -m pip install -q --no-index --no-deps --target /tmp/site /tmp/wheel/*.whl
-  split -b 15M /tmp/wheel/*.whl "$out/mamba.whl."
+if ls "$build"/*.whl >/dev/null 2>&1; then
+  python3 -m pip install -q --no-index --no-deps --target /tmp/site "$build"/*.whl
+  split -b 15M "$build"/*.whl "$out/mamba.whl."
 fi
 PYTHONPATH=.:/tmp/site timeout 270 python3 benchmarks/gpu_session.py --out "$out/gpu.json" --minutes 3.5
