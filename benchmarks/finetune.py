@@ -35,7 +35,7 @@ from dermomamba.evaluation.statistics import paired_test
 from dermomamba.learning.datasets import Pair, read_pairs
 from dermomamba.learning.finetune import fine_tune
 from dermomamba.learning.finetune_compare import dice_of_pairs
-from dermomamba.learning.finetune_settings import FineTuneSettings, Progress
+from dermomamba.learning.finetune_settings import PARTS, FineTuneSettings, Progress
 from dermomamba.learning.own_images import OwnImages
 from dermomamba.learning.workshop import Workshop
 from dermomamba.measure import measure
@@ -107,9 +107,11 @@ def latency(images: int, repeats: int) -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "repeats": repeats, "seconds": seconds, "ratio": ratios}
 
 
-def ph2(source: Path, counts: list[int], repeats: int, judged: int, settings: FineTuneSettings) -> list[dict[str, Any]]:
+def ph2(
+    source: Path, name: str, counts: list[int], repeats: int, judged: int, settings: FineTuneSettings
+) -> list[dict[str, Any]]:
     """Dice of the base and of fine-tuned weights on photos that the fine-tuning has not seen."""
-    base, pairs = weights.load(), read_pairs(source).pairs
+    base, pairs = weights.load(name), read_pairs(source).pairs
     order = np.random.default_rng(0).permutation(len(pairs))
     test, rest = [pairs[i] for i in order[:judged]], [pairs[i] for i in order[judged:]]
     before = np.array(dice_of_pairs(base, test, "cpu"))
@@ -125,6 +127,8 @@ def ph2(source: Path, counts: list[int], repeats: int, judged: int, settings: Fi
             change, phantoms = paired_test(before, after), tuned.comparison.rehearsal_change()
             results.append(
                 {
+                    "weights": base.name,
+                    "learns": settings.learns,
                     "images": count,
                     "repeat": repeat,
                     "judged": judged,
@@ -157,6 +161,8 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=30, help="photos that judge (ph2)")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=FineTuneSettings.learning_rate)
+    parser.add_argument("--what", choices=list(PARTS), default=FineTuneSettings.learns, help="what learns (ph2)")
+    parser.add_argument("--weights", default=weights.DEFAULT, help="to begin with (ph2)")
     parser.add_argument("--latency-repeats", type=int, default=11, help="analyses at each stage (latency)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -169,8 +175,8 @@ def main() -> None:
     elif args.source is None:
         parser.error("give PH2's ZIP or folder")
     else:
-        settings = FineTuneSettings(epochs=args.epochs, learning_rate=args.learning_rate)
-        result = ph2(args.source, args.images, args.repeats, args.judged, settings)
+        settings = FineTuneSettings(learns=args.what, epochs=args.epochs, learning_rate=args.learning_rate)
+        result = ph2(args.source, args.weights, args.images, args.repeats, args.judged, settings)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
