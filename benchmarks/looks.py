@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, help="write the table into this Markdown file, run nothing")
     options = parser.parse_args(arguments)
     if options.table:
-        between(options.table, "looks", table(rows_of(options.out)))
+        between(options.table, "looks", table(rows_of(options.out)) or "None has been run yet.")
         return
     for name in options.weights:
         append(options.out, run(name, options.data, options.limit))

@@ -23,9 +23,10 @@ from dermomamba import export, render
 from dermomamba.batch_journal import NAME, Journal, photo_key, settings_key
 from dermomamba.batch_source import LIMIT, Item, items
 from dermomamba.errors import DermoMambaError
-from dermomamba.export_table import columns_of, csv_lines
+from dermomamba.export_table import KNOWN, columns_of, csv_lines
 from dermomamba.images import decode
 from dermomamba.measure import measure
+from dermomamba.measure.catalogue import CATALOGUE
 
 __all__ = ["ARCHIVE", "LIMIT", "Item", "Step", "items", "resident_mb", "run", "without_picture"]
 
@@ -34,6 +35,13 @@ SMALL_SIDE = 420
 OVERLAY_SIDE = 1400
 FOLDERS = ("masks", "overlays", "reports")
 UNFINISHED = ".writing-"
+READ_ME = (
+    "Photos are counted in the order of the files: photo 1 is image-0001, unless it was skipped.",
+    "measures.csv has a row for each photo. A column's name ends in its unit; an empty cell was not measured, and the",
+    "column warnings or the photo's PDF says why. ..._low and ..._high are the ends of a value's interval; the column",
+    "intervals says which are calibrated. Weights, scale and threshold are columns too. Columns by the page's names:",
+    *(f"  {column}: {CATALOGUE[name].label}" for column, name in KNOWN.items()),
+)
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,8 @@ def _write(folder: Path, record: export.Record, reports: bool) -> list[str]:
     }
     if reports:
         content[f"reports/{record.case}_report.pdf"] = export.report(record)
+    else:  # one of an earlier photo of this name would stay beside the new mask
+        (folder / f"reports/{record.case}_report.pdf").unlink(missing_ok=True)
     for name, data in content.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -235,7 +245,7 @@ def _finish(folder: Path, journal: Journal, done: list[str], skipped: list[str])
     with export.replacing(folder / "measures.csv") as table:
         for line in csv_lines(columns_of(rows()), rows()):
             table.write(line)
-    lines = [export.NOT_A_DEVICE, f"{len(done)} photos measured, {len(skipped)} skipped.", *skipped]
+    lines = [export.NOT_A_DEVICE, f"{len(done)} photos measured, {len(skipped)} skipped.", *skipped, "", *READ_ME]
     export.write_bytes(folder / "README.txt", ("\n".join(lines) + "\n").encode())
     with (
         export.replacing(folder / ARCHIVE) as target,

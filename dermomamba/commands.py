@@ -64,12 +64,13 @@ def predict(args: argparse.Namespace) -> int:
 
 def _summary(measurements: Any) -> str:
     """Area, longest diameter and border irregularity in one line."""
-    from dermomamba.export import amount
+    from dermomamba.export import amount, not_measured
 
     parts = []
     for name in FIRST:
         m = measurements[name]
-        value = amount(m.value, m.unit, m.interval) if m.valid and m.value is not None else f"not measured ({m.reason})"
+        good = m.valid and m.value is not None
+        value = amount(m.value, m.unit, m.interval, m.interval_label) if good else not_measured(m, "").rstrip(".")
         parts.append(f"{m.label} {value}")
     return "; ".join(parts)
 
@@ -118,11 +119,12 @@ def _amounts(step: Step) -> str:
     from dermomamba.export import amount
 
     names = [name for name in FIRST if name in step.values]
-    shown = [
-        f"{name.replace('_', ' ')} {amount(step.values[name], step.units[name], step.intervals.get(name))}"
-        for name in names
-    ]
-    return ", ".join(shown) or "outlined; nothing could be measured"
+    shown = []
+    for name in names:
+        label = step.interval_labels.get(name, "")
+        value = amount(step.values[name], step.units[name], step.intervals.get(name), label)
+        shown.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(shown) or "; ".join(["outlined; neither size nor border measured", *step.warnings])
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -130,6 +132,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from dermomamba.evaluation import evaluate
 
     if args.compare:
+        if args.json or args.csv or args.report or args.data:
+            raise DataError("--compare prints a paired test and writes no file: leave --json, --csv, --report out.")
         print(evaluate.compare_files(*args.compare))
         return 0
     if not args.data:
@@ -207,6 +211,8 @@ def finetune(args: argparse.Namespace) -> int:
         raise DataError(f"The new weights must be named .safetensors, not '{out.name}'.")
     if out.resolve() == weights.locate(args.weights).resolve():
         raise DataError("The new weights would replace those they begin with. Choose another name for --out.")
+    if out.exists():
+        raise DataError(f"There are already weights at {out}. Choose another name for --out, or move them away.")
     seconds = None if args.minutes is None else 60 * args.minutes
     epochs = args.epochs or (10 if seconds is None else 10_000)
     settings = FineTuneSettings(args.what, epochs, seconds, args.learning_rate, args.held_out, seed=args.seed)

@@ -86,10 +86,20 @@ def number(value: float, unit: str, thousands: str = "\u202f") -> str:
     return f"{value:,.{digits}f}".replace(",", thousands)
 
 
-def amount(value: float, unit: str, interval: Sequence[float] | None = None) -> str:
-    """A value, its interval and its unit in one plain line, for the terminal: "76190 [71002, 80411] px²"."""
+def amount(value: float, unit: str, interval: Sequence[float] | None = None, label: str = "") -> str:
+    """A value, its interval and its unit in one plain line, for the terminal.
+
+    Args:
+        value, unit: of a record.
+        interval: (low, high), or None.
+        label: what the interval is; one that was not calibrated for these weights says so.
+
+    Returns:
+        Such as "76190 [71002, 80411] px²".
+    """
     span = "" if interval is None else " [{}, {}]".format(*(number(end, unit, "") for end in interval))
-    return f"{number(value, unit, '')}{span} {UNITS.get(unit, unit)}".strip()
+    note = " (uncalibrated range)" if span and "uncalibrated" in label else ""
+    return f"{number(value, unit, '')}{span} {UNITS.get(unit, unit)}".strip() + note
 
 
 def not_measured(record: Any, thousands: str = "\u202f") -> str:

@@ -47,6 +47,24 @@ COLUMNS = (
 )
 """The fixed first columns of a CSV row; other measures follow as ``name_unit``, intervals, warnings, provenance."""
 
+SPANNED = (
+    "area",
+    "area_fraction",
+    "longest_diameter",
+    "width",
+    "least_width",
+    "equivalent_diameter",
+    "perimeter",
+    "border_irregularity",
+    "border_excess",
+    "structure_irregularity",
+    "texture_irregularity",
+    "solidity",
+    "convexity",
+    "outline_certainty",
+)
+"""Measures that can have an interval: they have columns for its ends in every table, so that tables can be stacked."""
+
 TAIL = ("intervals", "warnings", "app_version", "created_utc", "notice")
 
 KNOWN = {  # column: the measure that it comes from
@@ -135,15 +153,14 @@ def _further(name: str, measure: Mapping[str, Any], scale: float | None) -> dict
 
 
 def _places(name: str, measure: Mapping[str, Any], scale: float | None) -> dict[str, float | None]:
-    """A value under every column that it has: in px, and in mm when there is a scale; other units under one."""
-    column = {measure: column for column, measure in KNOWN.items()}.get(name)
+    """A value under every column that it has; in mm None without a scale."""
+    column = {name: column for column, name in KNOWN.items()}.get(name)
     if column is None:
-        return {key: value for key, value in _further(name, measure, scale).items() if value is not None}
+        return _further(name, measure, scale)
     places = {column: in_pixels(measure, scale)}
-    power = LENGTH_POWER.get(measure["unit"], 0)
-    if scale and power:
+    if power := LENGTH_POWER.get(measure["unit"], 0):
         mm = f"{column.removesuffix('_px')}_mm{'2' if power == 2 else ''}"
-        places[mm] = _times(places[column], scale**power)
+        places[mm] = _times(places[column], scale**power) if scale else None
     return places
 
 
@@ -151,13 +168,16 @@ def _intervals(measures: Mapping[str, Mapping[str, Any]], scale: float | None) -
     """Both ends of every interval beside each other, under the value's columns, and which columns have which kind."""
     cells: dict[str, Any] = {}
     kinds: dict[str, list[str]] = {}
-    for name, measure in measures.items():
-        if not measure["valid"] or measure["interval"] is None:
-            continue
-        low, high = (_places(name, {**measure, "value": end}, scale) for end in measure["interval"])
+    given = [name for name, measure in measures.items() if measure["valid"] and measure["interval"] is not None]
+    for name in dict.fromkeys([*(name for name in SPANNED if name in measures), *given]):
+        measure = measures[name]
+        ends = measure["interval"] if name in given else (None, None)
+        low, high = (_places(name, {**measure, "value": end}, scale) for end in ends)
         for column in low:
             cells |= {f"{column}_low": low[column], f"{column}_high": high[column]}
-        kinds.setdefault(measure["interval_label"], []).extend(low)
+        if name in given:
+            there = [column for column, value in low.items() if value is not None]
+            kinds.setdefault(measure["interval_label"], []).extend(there)
     said = [f"{kind}: {', '.join(columns)}" for kind, columns in kinds.items()]
     return cells | {"intervals": "; ".join(said) or None}
 
@@ -178,8 +198,8 @@ def _guarded(cell: Any) -> Any:
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The union of the columns of rows in order of first appearance, provenance last."""
-    return [c for c in dict.fromkeys(key for cells in rows for key in cells) if c not in TAIL] + list(TAIL)
+    """The union of the columns of rows in order of first appearance, provenance last; the fixed ones without rows."""
+    return ([c for c in dict.fromkeys(key for cells in rows for key in cells) if c not in TAIL] or [*COLUMNS]) + [*TAIL]
 
 
 def csv_lines(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

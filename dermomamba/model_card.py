@@ -54,7 +54,10 @@ def _metrics(entry: Mapping[str, Any]) -> list[str]:
 def _training(card: Mapping[str, Any]) -> list[str]:
     on, recipe = card["trained_on"], card["recipe"]
     last = card["curve"][-1]  # trained_on was written with the best epoch
-    speed = f"{last['epoch']} epochs in {last.get('seconds', on['seconds']) / 60:.1f} minutes"
+    seconds, count = last.get("seconds", on["seconds"]), last["epoch"]
+    duration = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
+    speed = f"{count} epoch{'s' * (count != 1)} in {duration}"
+    precision = "fp32" if on["machine"] == "CPU" else recipe["precision"]  # autocast is a GPU's (learning/optimisation)
     added = {"lovasz_weight": "Lovasz hinge", "surface_weight": "boundary loss"}  # absent from older cards
     terms = "".join(f", {name} x {recipe[key]}" for key, name in added.items() if recipe.get(key))
     return [
@@ -62,7 +65,7 @@ def _training(card: Mapping[str, Any]) -> list[str]:
         f"{speed}",
         f"- loss: Guide Fusion, mode {recipe['loss']}, boundary weight {recipe['boundary_weight']}{terms}; AdamW, rate "
         f"{recipe['learning_rate']}, weight decay {recipe['weight_decay']}, batch {recipe['batch_size']}, "
-        f"{recipe['precision']}, EMA {recipe['ema']}, seed {recipe['seed']}",
+        f"{precision}, EMA {recipe['ema']}, seed {recipe['seed']}",
         f"- kept: the average with the best validation IoU, {card['validation']['iou']:.4f} at epoch "
         f"{card['validation']['epoch']} (n = {card['validation']['n']}; {card['validation']['protocol']})",
     ]
@@ -75,17 +78,24 @@ def _with_ancestors(card: Mapping[str, Any]) -> list[str]:
         lines += ["", f"Before that, from which it went on ({ancestor['name']}, sha256 {ancestor['sha256'][:12]}):", ""]
         if "trained_on" in ancestor:
             lines += _training(ancestor)
+        elif "averaged_from" in ancestor:
+            lines += [f"- {_mean_of(ancestor)}"]
         ancestor = ancestor.get("started_from")
     return lines
 
 
+def _mean_of(card: Mapping[str, Any]) -> str:
+    """What an average is, in a line."""
+    found = card["validation"]
+    return (
+        f"the mean of {len(card['averaged_from'])} sets of weights that went on from one start (Wortsman et al. "
+        f"2022, arXiv 2203.05482); validation IoU {found['iou']:.4f} (n = {found['n']}; {found['protocol']})"
+    )
+
+
 def _average(card: Mapping[str, Any]) -> list[str]:
     """The members of an average of weights."""
-    found = card["validation"]
-    lines = [
-        f"- the mean of {len(card['averaged_from'])} sets of weights that went on from one start (Wortsman et al. "
-        f"2022, arXiv 2203.05482); validation IoU {found['iou']:.4f} (n = {found['n']}; {found['protocol']})",
-    ]
+    lines = [f"- {_mean_of(card)}"]
     for member in card["averaged_from"]:
         title = f"### {member['name']}, share {member['share']:.0%}, sha256 {member['sha256'][:12]}"
         lines += ["", title, "", member.get("description", ""), ""]

@@ -50,6 +50,7 @@ def test_bad_files_are_named_by_number_and_the_rest_goes_on(photo: Path, tmp_pat
         readme = archive.read("README.txt").decode()
         assert "2 photos measured, 2 skipped" in readme
         assert "It measures, it does not diagnose." in readme
+        assert "feret_max_px: Longest diameter" in readme
         assert not [name for name in archive.namelist() if "Jane" in name]
 
 
@@ -201,6 +202,13 @@ def test_photos_that_come_later_never_take_anothers_name(folder: Path, tmp_path:
     assert before.items() <= files(out / "masks").items()
 
 
+def test_a_report_of_other_settings_does_not_stay_beside_a_new_mask(folder: Path, tmp_path: Path) -> None:
+    list(batch.run(batch.items([folder]), FakePredictor(), tmp_path))
+    assert len(list((tmp_path / "reports").iterdir())) == 5
+    list(batch.run(batch.items([folder]), FakePredictor(), tmp_path, 0.03, reports=False))
+    assert list((tmp_path / "reports").iterdir()) == []
+
+
 def test_a_lost_file_is_made_again(folder: Path, tmp_path: Path) -> None:
     list(batch.run(batch.items([folder]), FakePredictor(), tmp_path))
     lost = tmp_path / "reports" / "image-0002_report.pdf"
@@ -258,7 +266,7 @@ def test_the_command_goes_on_where_it_was(
         assert f"{earlier} done before, 0 left out" in out
     assert predictor.runs == 5
     assert "[5/5] image-0005" in out
-    assert re.search(r"\[1/5\] image-0001: area [\d.]+ \[[\d.]+, [\d.]+\] mm², longest diameter", first)
+    assert re.search(r"\[1/5\] image-0001: area [\d.]+ \[[\d.]+, [\d.]+\] mm² \(uncalibrated range\), longest", first)
     with zipfile.ZipFile(tmp_path / "out" / batch.ARCHIVE) as archive:
         assert len(table(archive)) == 5
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dermomamba.cli import main, parser
-from dermomamba.weights import DEFAULT
+from dermomamba.weights import DEFAULT, FOLDER
 
 EXAMPLES = Path(__file__).parents[1] / "assets/examples"
 
@@ -95,6 +95,8 @@ def test_benchmark_prints_a_table(
     [
         (["evaluate"], "Give a folder or ZIP"),
         (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "--compare", "a.json", "b.json", "--json", "c.json"], "writes no file"),
+        (["finetune", "x", "--out", str(FOLDER / "dermomamba-isic2018.safetensors")], "already weights"),
         (["predict", "x.jpg", "--weights", "other"], "no weights called 'other'"),
         (["train", "isic2018", "--data", ".", "--set", "epochs"], "write --set key=value"),
         (["predict", "x.jpg", "--mm-per-pixel", "-1"], "millimet"),

@@ -23,6 +23,7 @@ from fake_predictor import FakePredictor
 
 from dermomamba import export
 from dermomamba.export_pdf import interval_note, latin
+from dermomamba.export_table import SPANNED
 from dermomamba.measure import measure
 from dermomamba.measure.catalogue import CATALOGUE
 from dermomamba.phantom import PhantomSpec, phantom
@@ -151,7 +152,9 @@ def test_without_a_scale_px_stay_the_same_and_mm_are_blank(record: export.Record
 def test_csv_has_both_ends_of_every_interval_in_the_values_unit(mm: float | None) -> None:
     made = make(mm)
     cells = export.row(made)
-    lows = [column.removesuffix("_low") for column in cells if column.endswith("_low")]
+    lows = [
+        column.removesuffix("_low") for column, cell in cells.items() if column.endswith("_low") and cell is not None
+    ]
     for column in lows:
         assert cells[f"{column}_low"] <= cells[column] <= cells[f"{column}_high"], column
     given = [m for m in made.measurements.values() if m.valid and m.interval is not None]
@@ -162,6 +165,15 @@ def test_csv_has_both_ends_of_every_interval_in_the_values_unit(mm: float | None
     area = made.measurements["area"].interval
     ends = (cells[f"area_{'mm2' if mm else 'px'}_{end}"] for end in ("low", "high"))
     assert tuple(ends) == pytest.approx(area, rel=1e-5)
+
+
+def test_tables_have_the_same_columns_whatever_was_measured(record: export.Record) -> None:
+    nothing = export_segmentation(record, np.zeros((240, 320), np.float32))
+    empty = export.Record(record.photo, nothing, measure(nothing.probability))
+    assert list(export.row(empty)) == list(export.row(record)) == list(export.row(make(mm=None)))
+    spanned = {name for name, m in record.measurements.items() if m.valid and m.interval is not None}
+    assert spanned <= set(SPANNED) <= CATALOGUE.keys()
+    assert export.csv_table([]).decode("utf-8-sig").startswith("case_id,image_width_px")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-2", "@SUM(A1)", "\tx"])
@@ -227,6 +239,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_an_amount_is_one_plain_line(value: float, unit: str, interval: tuple[float, float] | None, words: str) -> None:
     assert export.amount(value, unit, interval) == words
+    if interval:
+        assert export.amount(value, unit, interval, "range, uncalibrated") == f"{words} (uncalibrated range)"
 
 
 def test_the_reports_note_on_intervals_is_one_line() -> None:

@@ -15,7 +15,7 @@ from dermomamba.learning.recipe import Recipe
 from dermomamba.scan import backend_for
 from dermomamba.weights import Weights
 
-_KEPT = ("data", "recipe", "started_from", "trained_on", "validation", "curve", "evaluations")
+_KEPT = ("data", "recipe", "started_from", "trained_on", "averaged_from", "validation", "curve", "evaluations")
 
 
 def card_of(

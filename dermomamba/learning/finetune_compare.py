@@ -87,14 +87,18 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """For the card; means and intervals with the values that they come from."""
-        before, after = self.means()
+        before, after = (asdict(mean) for mean in self.means())
+        change = asdict(self.change())
+        if not self.enough:  # what so few photos give would look surer than it is
+            for found in (before, after, change):
+                found |= dict.fromkeys(found.keys() & {"low", "high", "p_bootstrap", "p_wilcoxon"})
         return {
             "metric": "Dice per photo at its own size, largest region, holes filled, probability 0.5",
             "held_out": {
                 "n": len(self.before),
-                "before": asdict(before) | {"values": list(self.before)},
-                "after": asdict(after) | {"values": list(self.after)},
-                "change": asdict(self.change()),
+                "before": before | {"values": list(self.before)},
+                "after": after | {"values": list(self.after)},
+                "change": change,
             },
             "rehearsal": {
                 "n": len(self.rehearsal_before),
@@ -111,10 +115,13 @@ class Comparison:
         for number, before, after in zip(self.numbers, self.before, self.after, strict=True):
             lines.append(f"{number:<10}  {before:.4f}   {after:.4f}   {after - before:+.4f}")
         before_mean, after_mean = self.means()
+        spans = (
+            f"95% interval: before {before_mean.low:.4f} to {before_mean.high:.4f}, "
+            f"after {after_mean.low:.4f} to {after_mean.high:.4f} (bootstrap, n = {before_mean.n})"
+        )
         lines += [
             f"{'mean':<10}  {before_mean.mean:.4f}   {after_mean.mean:.4f}   {self.change().mean_difference:+.4f}",
-            f"95% interval: before {before_mean.low:.4f} to {before_mean.high:.4f}, "
-            f"after {after_mean.low:.4f} to {after_mean.high:.4f} (bootstrap, n = {before_mean.n})",
+            *([spans] if self.enough else []),
             f"{'phantoms':<10}  {_mean(self.rehearsal_before):.4f}   {_mean(self.rehearsal_after):.4f}   "
             f"{self.rehearsal_change().mean_difference:+.4f}   (n = {len(self.rehearsal_before)}, not learned from)",
             self.verdict(),

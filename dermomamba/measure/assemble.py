@@ -122,6 +122,8 @@ def measure(
             found = intervals.sweep(probability, cleaned.mask, threshold, fill_holes, values_of, settings, variants)
         if bordered:
             values |= _shape_values(lesion, drawings, invalid)
+        if reason := certainty.why_not(probability, agreed):
+            invalid[certainty.NAME] = reason
         values[certainty.NAME] = certainty.estimate(certainty.expected_dice(probability, cleaned.mask), agreed)
         if span := certainty.span(values[certainty.NAME], agreed):
             spans[certainty.NAME] = span

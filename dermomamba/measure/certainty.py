@@ -16,6 +16,8 @@ import numpy as np
 from dermomamba.measure.records import State
 
 NAME, FITTED = "outline_certainty", "certainty"  # the record, and its part of calibration.json
+NO_PROBABILITIES = "An outline without probabilities says nothing of its own certainty."
+NOT_FITTED = "This estimate has not been fitted for these weights."
 CHECK = State("check_outline", "Check this outline: it may differ from what an expert would draw.")
 
 
@@ -34,6 +36,18 @@ def expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:
         return 0.0
     inside = float(probability[mask].sum(dtype=np.float64))
     return 2 * inside / (float(probability.sum(dtype=np.float64)) + marked)
+
+
+def why_not(probability: np.ndarray, fitted: Mapping[str, Any] | None) -> str:
+    """Why there is no certainty to give, as a sentence; empty when there is one.
+
+    Args:
+        probability: (H, W) in [0, 1]; a mask of zeros and ones carries none.
+        fitted: the ``certainty`` part of ``calibration.json``, None for weights that it was not fitted for.
+    """
+    if bool(np.all((probability == 0) | (probability == 1))):
+        return NO_PROBABILITIES
+    return "" if fitted else NOT_FITTED
 
 
 def estimate(expected: float, fitted: Mapping[str, Any] | None) -> float:

@@ -255,6 +255,10 @@ def test_the_verdict_claims_no_more_than_the_interval() -> None:
     few = Comparison((1, 2, 3, 4), (0.1,) * 4, (0.9,) * 4, (0.8,), (0.7,))
     assert not few.enough
     assert "too few to judge" in few.verdict()
+    held = few.to_dict()["held_out"]
+    assert held["before"]["low"] is held["after"]["high"] is held["change"]["p_bootstrap"] is None
+    assert held["change"]["mean_difference"] == pytest.approx(0.8)
+    assert "95%" not in few.table()
     many = replace(few, numbers=tuple(range(1, 7)), before=(0.5, 0.6, 0.7, 0.5, 0.6, 0.7), after=(0.8,) * 6)
     assert many.verdict().startswith("Better")
     assert replace(many, before=many.after, after=many.before).verdict().startswith("Worse")

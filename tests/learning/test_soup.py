@@ -89,3 +89,18 @@ def test_the_card_names_every_member_and_all_data(members: list[weights.Weights]
     page = render(card)
     for part in ("# both", "share 25%", "share 75%", "m0", "m1", "0.5000", card["notice"]):
         assert part in page
+
+
+def test_a_card_says_what_weights_from_an_average_went_on_from(members: list[weights.Weights]) -> None:
+    first = members[0].card
+    ancestor = averaged_card(members, None, "both", "Two.", {"n": 3, "protocol": "p", "iou": 0.5, "dice": 0.6})
+    card = (
+        first
+        | {"started_from": ancestor | {"sha256": "ab" * 32}}
+        | {"trained_on": first["averaged_from"][0]["trained_on"]}
+    )
+    card |= {key: first["averaged_from"][0][key] for key in ("recipe", "curve", "validation")}
+    card.pop("averaged_from")
+    page = render(card | {"trained_on": card["trained_on"] | {"machine": "CPU"}})
+    assert "Before that, from which it went on (both, sha256 abababababab):\n\n- the mean of 2 sets of weights" in page
+    assert ", fp32, EMA" in page
