@@ -122,8 +122,8 @@ def measure(
             found = intervals.sweep(probability, cleaned.mask, threshold, fill_holes, values_of, settings, variants)
         if bordered:
             values |= _shape_values(lesion, drawings, invalid)
-        if reason := certainty.why_not(probability, agreed):
-            invalid[certainty.NAME] = reason
+        if certainty.says_nothing(probability):
+            invalid[certainty.NAME] = certainty.NO_PROBABILITIES
         values[certainty.NAME] = certainty.estimate(certainty.expected_dice(probability, cleaned.mask), agreed)
         if span := certainty.span(values[certainty.NAME], agreed):
             spans[certainty.NAME] = span

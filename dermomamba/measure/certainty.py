@@ -17,7 +17,7 @@ from dermomamba.measure.records import State
 
 NAME, FITTED = "outline_certainty", "certainty"  # the record, and its part of calibration.json
 NO_PROBABILITIES = "An outline without probabilities says nothing of its own certainty."
-NOT_FITTED = "This estimate has not been fitted for these weights."
+NOT_FITTED = "This estimate was fitted for other weights than these."
 CHECK = State("check_outline", "Check this outline: it may differ from what an expert would draw.")
 
 
@@ -38,16 +38,9 @@ def expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:
     return 2 * inside / (float(probability.sum(dtype=np.float64)) + marked)
 
 
-def why_not(probability: np.ndarray, fitted: Mapping[str, Any] | None) -> str:
-    """Why there is no certainty to give, as a sentence; empty when there is one.
-
-    Args:
-        probability: (H, W) in [0, 1]; a mask of zeros and ones carries none.
-        fitted: the ``certainty`` part of ``calibration.json``, None for weights that it was not fitted for.
-    """
-    if bool(np.all((probability == 0) | (probability == 1))):
-        return NO_PROBABILITIES
-    return "" if fitted else NOT_FITTED
+def says_nothing(probability: np.ndarray) -> bool:
+    """Whether a map (H, W) holds only zeros and ones, as a mask does, and so nothing on how sure its outline is."""
+    return bool(np.all((probability == 0) | (probability == 1)))
 
 
 def estimate(expected: float, fitted: Mapping[str, Any] | None) -> float:
@@ -82,9 +75,11 @@ def span(value: float, fitted: Mapping[str, Any] | None) -> tuple[float, float] 
 
 
 def error_note(fitted: Mapping[str, Any] | None) -> str:
-    """The estimate's own error on photos it was not fitted on, as a sentence; empty without a calibration."""
-    if not fitted or "cross_validated" not in fitted:
+    """The estimate's own error on photos it was not fitted on, or that it is not known, as a sentence; "" without a line."""
+    if not fitted:
         return ""
+    if "cross_validated" not in fitted:
+        return NOT_FITTED
     held = fitted["cross_validated"]
     return (
         f"On {held['n']} validation photos it was off by {held['mae']:.2f} on average"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lesion_shapes import hard_disc, soft_disc
 
 from dermomamba import weights
-from dermomamba.measure import assemble, measure
+from dermomamba.measure import assemble, certainty, measure
 from dermomamba.measure.certainty import CHECK, NAME, doubtful, estimate, expected_dice, span
 from dermomamba.measure.intervals import calibration
 
@@ -129,3 +129,18 @@ def test_the_shipped_calibration_is_of_validation_photos(name):
     assert figures["n"] >= 200
     assert figures["poor_flagged"] >= 0.8 * figures["poor"] > 0
     assert shipped["certainty"]["slope"] > 0
+
+
+def test_a_bare_mask_has_no_certainty_and_other_weights_say_so() -> None:
+    rows, columns = np.mgrid[:120, :160]
+    distance = np.hypot(rows - 60, columns - 80)
+    soft = (1 / (1 + np.exp((distance - 40) / 3))).astype(np.float32)
+    bare = measure((distance < 40).astype(np.float32))["outline_certainty"]
+    assert not bare.valid
+    assert bare.value is None
+    assert bare.reason == certainty.NO_PROBABILITIES
+    shipped, other = (measure(soft, weights_sha256=sha)["outline_certainty"] for sha in ("", "ab" * 32))
+    assert shipped.valid
+    assert certainty.NOT_FITTED not in shipped.note
+    assert other.interval is None
+    assert certainty.NOT_FITTED in other.note
