@@ -75,7 +75,7 @@ def span(value: float, fitted: Mapping[str, Any] | None) -> tuple[float, float] 
 
 
 def error_note(fitted: Mapping[str, Any] | None) -> str:
-    """The estimate's own error on photos it was not fitted on, or that it is not known, as a sentence; "" without a line."""
+    """The estimate's own error on photos it was not fitted on, or that it is not known; "" without a line."""
     if not fitted:
         return ""
     if "cross_validated" not in fitted:
