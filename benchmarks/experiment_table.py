@@ -34,7 +34,7 @@ def line(row: Mapping[str, Any]) -> str:
     if row["failed"]:
         reason = " ".join(str(row["failed"]).split())[:160].replace("|", "/")
         return f"| {row['what']} | {row['seed']} | failed: {reason} | | | | | | {row['seconds']} | {row['machine']} |"
-    isic = "isic2018_validation"
+    isic, folds = "isic2018_validation", _figure(row, "ph2_folds", "dice")
     cells = [
         row["what"],
         row["seed"],
@@ -42,7 +42,7 @@ def line(row: Mapping[str, Any]) -> str:
         _figure(row, isic, "dice", count=False),
         _figure(row, f"{isic}+flips", "iou", count=False),
         _figure(row, "ham10000_validation", "dice"),
-        _figure(row, "ph2_half", "dice"),
+        f"{folds} in folds" if folds else _figure(row, "ph2_half", "dice"),
         row["images"],
         row["seconds"],
         row["machine"],

@@ -92,5 +92,6 @@ def test_five_folds_judge_every_photo(data: Path) -> None:
     row = ph2_folds.run(Decoder(data), recipe)
     assert (row["n"], row["images"]) == (7, 20)
     assert "ph2 five-fold" in line(row)
+    assert f"| {100 * row['sets']['ph2_folds']['dice']['mean']:.2f}, 7 in folds |" in line(row)
     assert {name: m["dice"]["n"] for name, m in row["sets"].items()} == {"ph2_folds": 7, "ph2_folds+flips": 7}
     assert all(0 <= m["iou"]["low"] <= m["iou"]["mean"] <= m["iou"]["high"] <= 1 for m in row["sets"].values())
