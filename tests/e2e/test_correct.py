@@ -15,7 +15,7 @@ import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 from playwright.sync_api import TimeoutError
-from served import served
+from served import served, steady
 
 from dermomamba.correction import CANVAS, grow
 from dermomamba.phantom import PhantomSpec, phantom
@@ -178,7 +178,7 @@ def test_buttons_points_and_what_is_accepted(opened, photos, out: Path, shoot) -
     chart = page.locator("#correct-chart img")
     page.wait_for_function("document.querySelector('#correct-chart img').alt.includes('3 points')")
     chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
+    box = steady(chart)
     shown = min(box["width"] / shape[1], box["height"] / shape[0])
     left, top = (box["width"] - shown * shape[1]) / 2, (box["height"] - shown * shape[0]) / 2
     chart.click(position={"x": left + 450.5 * shown, "y": top + 420.5 * shown})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import TimeoutError
+from served import steady
 
 from dermomamba.phantom import PhantomSpec, phantom
 
@@ -183,12 +184,15 @@ def test_a_line_of_known_length_gives_the_scale(new_page, photo: Path, drawn) ->
     page.locator("#line-length input").fill("8")
     page.locator("#line-start").click()
     page.locator("#scale-message").get_by_text("first end").wait_for()
-    box = page.locator("#result img").bounding_box()
-    shown = box["height"] / 600  # the picture is fitted by height, centred
-    left = box["x"] + (box["width"] - 800 * shown) / 2
-    page.mouse.click(left + 200 * shown, box["y"] + 300 * shown)
+
+    def point(x: float, y: float) -> None:
+        box = steady(page.locator("#result img"))
+        shown = box["height"] / 600  # the picture is fitted by height, centred
+        page.mouse.click(box["x"] + (box["width"] - 800 * shown) / 2 + x * shown, box["y"] + y * shown)
+
+    point(200, 300)
     page.locator("#scale-message").get_by_text("other end").wait_for()
-    page.mouse.click(left + 600 * shown, box["y"] + 300 * shown)
+    point(600, 300)
     page.locator('#numbers td.value[data-unit="mm²"]').first.wait_for()
     scale = float(page.locator("#mm-per-pixel").get_by_role("textbox").input_value())
     assert scale == pytest.approx(0.02, rel=0.02)
