@@ -16,19 +16,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does on import, which bare() leaves out
-
+import bare
 import torch
-from bare import bare
 from torch import Tensor, nn
 
-bare()
+bare.prepare()
 
 from compare_table import write_comparison
 from experiments import append, machine_of, recipe_of, run_one, summary

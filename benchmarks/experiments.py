@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bare
 import torch
-from bare import ROOT, bare
 from torch import Tensor, nn
 
-bare()
+bare.prepare()
 
 from experiment_table import write_table
 
@@ -38,12 +38,12 @@ from dermomamba.evaluation.statistics import bootstrap_intervals
 from dermomamba.learning.datasets import Pair
 from dermomamba.learning.optimisation import autocast
 from dermomamba.learning.partition import read_ids
-from dermomamba.learning.recipe import FOLDER, Recipe, read_recipe
+from dermomamba.learning.recipe import FOLDER, Recipe, changes_of, read_recipe
 from dermomamba.learning.train import Trainer
 from dermomamba.learning.training_data import Decoder
 from dermomamba.learning.validation import per_image
 
-RECIPES = ROOT / "benchmarks" / "recipes"
+RECIPES = bare.ROOT / "benchmarks" / "recipes"
 JUDGES = {  # name: source, list of ids or None for all
     "isic2018_validation": ("isic2018_train.zip", "isic2018_validation"),
     "ham10000_validation": ("ham10000.zip", "ham10000_validation"),
@@ -55,14 +55,6 @@ def recipe_of(name: str, changes: dict[str, Any]) -> Recipe:
     """A recipe by file or name."""
     own = RECIPES / f"{name}.yaml"
     return read_recipe(own if own.is_file() else name, changes)
-
-
-def changes_of(words: Sequence[str]) -> dict[str, Any]:
-    """Settings of a recipe from KEY=VALUE words, values as in YAML."""
-    import yaml
-
-    pairs = (word.partition("=") for word in words)
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
 def judges(decoder: Decoder, size: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bare
 import torch
-from bare import bare
 
-bare()
+bare.prepare()
 
 from gpu_parity import (
     STAGES,

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import bare
 import cv2
 import numpy as np
 import torch
-from bare import bare
 
-bare()
+bare.prepare()
 
 from experiment_table import between, rows_of
 from experiments import append, judges, machine_of

@@ -16,17 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bare
 import torch
-from bare import bare
 
-bare()
+bare.prepare()
 
-from experiments import append, changes_of, figures, machine_of, recipe_of
+from experiments import append, figures, machine_of, recipe_of
 from torch import Tensor
 
 from dermomamba.learning.optimisation import autocast
 from dermomamba.learning.pixels import Pool, TrainingData
-from dermomamba.learning.recipe import Recipe
+from dermomamba.learning.recipe import Recipe, changes_of
 from dermomamba.learning.train import Trainer
 from dermomamba.learning.training_data import Decoder
 from dermomamba.learning.validation import per_image

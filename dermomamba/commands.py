@@ -171,19 +171,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Train the network by a recipe."""
-    import yaml
-
     from dermomamba.learning import training_data
-    from dermomamba.learning.recipe import read_recipe
+    from dermomamba.learning.recipe import changes_of, read_recipe
     from dermomamba.learning.train import Trainer
 
-    changes = {}
-    for change in args.set:
-        key, separator, value = change.partition("=")
-        if not separator:
-            raise DataError(f"'{change}' is not a setting; write --set key=value.")
-        changes[key] = yaml.safe_load(value)
-    recipe = read_recipe(args.recipe, changes)
+    recipe = read_recipe(args.recipe, changes_of(args.set))
     folder = Path(args.out or Path("runs") / recipe.name)
     folder.mkdir(parents=True, exist_ok=True)
     data = training_data.load(recipe, Path(args.data), args.workers)

@@ -125,16 +125,8 @@ def row(record: Record) -> dict[str, str | int | float | None]:
         "mm_per_px": scale,
         "scale_source": record.scale_source if scale else None,
     }
-    for column, name in KNOWN.items():
-        if name in measures:
-            cells[column] = in_pixels(measures[name], scale)
-    if scale:
-        cells["area_mm2"] = _times(cells["area_px"], scale**2)
-        for stem in ("perimeter", "feret_max", "equivalent_diameter"):
-            cells[f"{stem}_mm"] = _times(cells[f"{stem}_px"], scale)
     for name, measure in measures.items():
-        if name not in KNOWN.values():
-            cells |= _further(name, measure, scale)
+        cells |= _places(name, measure, scale)
     cells |= _intervals(measures, scale)
     cells["warnings"] = "; ".join(record.measurements.warnings) or None
     cells["app_version"] = version()

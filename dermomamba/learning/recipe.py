@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +125,27 @@ def _build(cls: type, values: Any, where: str) -> Any:
         return cls(**values)
     except TypeError as error:
         raise DataError(f"{where} is incomplete: {error}.") from error
+
+
+def changes_of(words: Iterable[str]) -> dict[str, Any]:
+    """Changes of a recipe as they are typed: ``epochs=3``, ``augment.flip=false``.
+
+    Args:
+        words: KEY=VALUE, values as in YAML.
+
+    Returns:
+        For ``read_recipe``.
+
+    Raises:
+        DataError: a word without "=".
+    """
+    changes = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise DataError(f"'{word}' is not a setting; write --set key=value.")
+        changes[key] = yaml.safe_load(value)
+    return changes
 
 
 def read_recipe(path: str | os.PathLike[str], changes: dict[str, Any] | None = None) -> Recipe:

@@ -65,6 +65,7 @@ def greedy(
     Source:
         Wortsman et al. 2022, recipe 1 (arXiv 2203.05482).
     """
+    average(members)  # what does not fit together is refused before anything is judged
     alone = [score(average([member])) for member in members]
     order = sorted(range(len(members)), key=lambda i: -alone[i])
     chosen, path = [members[order[0]]], [alone[order[0]]]

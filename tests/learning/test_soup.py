@@ -81,6 +81,12 @@ def test_a_greedy_average_is_never_worse_than_its_best_member(numbers: list[floa
     assert -abs(value(average(chosen))) == pytest.approx(path[-1], abs=1e-5)
 
 
+def test_a_greedy_average_refuses_what_does_not_fit(members: list[weights.Weights]) -> None:
+    for wrong in ([], [members[0], weights.load()]):
+        with pytest.raises(WeightsError):
+            greedy(wrong, lambda tensors: pytest.fail("nothing is judged"))
+
+
 def test_the_card_names_every_member_and_all_data(members: list[weights.Weights]) -> None:
     card = averaged_card(members, [1, 3], "both", "Two of them.", {"n": 3, "protocol": "p", "iou": 0.5, "dice": 0.6})
     assert [m["share"] for m in card["averaged_from"]] == [0.25, 0.75]
