@@ -16,6 +16,7 @@ LONGEST_FIRST = (
     "scan/test_fused_triton.py",
     "e2e/test_correct.py",
     "e2e/test_page.py",
+    "e2e/test_page_measures.py",
     "network/test_fused_block.py",
     "measure/test_scale.py",
     "measure/test_evidence.py",

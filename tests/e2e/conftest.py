@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "ui"))
 
 from served import served  # noqa: E402
 
+from dermomamba.phantom import PhantomSpec, phantom  # noqa: E402
 from dermomamba.weights import DEFAULT, FOLDER  # noqa: E402
 
 SCREENSHOTS = Path(__file__).resolve().parent / "screenshots"
@@ -113,3 +115,19 @@ def shoot():
         return path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """A drawn lesion whose true scale is 0.02 mm a pixel."""
+    return phantom(PhantomSpec(size=(600, 800), seed=4, diameter=0.5, pigment=1.1, mm_per_pixel=0.02))
+
+
+@pytest.fixture(scope="session")
+def photo(drawn, tmp_path_factory) -> Path:
+    """A JPEG with a patient's name in its tags and in its file name."""
+    exif = Image.Exif()
+    exif[0x010E] = "Jane Doe"
+    path = tmp_path_factory.mktemp("photo") / "Jane_Doe_1980.jpg"
+    Image.fromarray(drawn.image).save(path, quality=95, exif=exif)
+    return path

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser_tools import FORBIDDEN, steady
 from fake_predictor import FakePredictor
 from PIL import Image
 from playwright.sync_api import TimeoutError
-from served import served, steady
+from served import served
 
 from dermomamba.correction import CANVAS, grow
 from dermomamba.phantom import PhantomSpec, phantom
 
 pytestmark = pytest.mark.e2e
 
-FORBIDDEN = re.compile(r"benign|malignant|melanoma|\brisk\b|diagnosis|AI-powered", re.IGNORECASE)
 FEW_FRAMES = """(() => {
   const next = window.requestAnimationFrame.bind(window);
   window.requestAnimationFrame = (draw) => window.setTimeout(() => next(draw), 200);

@@ -6,68 +6,24 @@ import base64
 import csv
 import io
 import json
-import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser_tools import FORBIDDEN, changed, drop, picture, seconds, settled, value
 from PIL import Image
 from playwright.sync_api import TimeoutError
-from served import steady
 
 from dermomamba.phantom import PhantomSpec, phantom
 
 pytestmark = pytest.mark.e2e
 
-FORBIDDEN = re.compile(r"benign|malignant|melanoma|\brisk\b|diagnosis|AI-powered", re.IGNORECASE)
 ONE_TRY = 20_000  # ms; then what was typed counts as lost
-SPEC = PhantomSpec(size=(600, 800), seed=4, diameter=0.5, pigment=1.1, mm_per_pixel=0.02)
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    return phantom(SPEC)
-
-
-@pytest.fixture(scope="module")
-def photo(drawn, tmp_path_factory) -> Path:
-    """A JPEG with a patient's name in its tags and in its file name."""
-    exif = Image.Exif()
-    exif[0x010E] = "Jane Doe"
-    path = tmp_path_factory.mktemp("photo") / "Jane_Doe_1980.jpg"
-    Image.fromarray(drawn.image).save(path, quality=95, exif=exif)
-    return path
-
-
-def drop(page, path: Path) -> None:
-    page.locator("#photo input[type=file]").set_input_files(str(path))
-
-
-def settled(page) -> None:
-    """Waits for a result: numbers are there and nothing is working."""
-    page.locator("#numbers tbody tr").first.wait_for()
-    page.wait_for_function("!document.querySelector('#status .card-working')")
-
-
-def value(page, measure: str) -> float:
-    return float(page.locator(f'#numbers tr[data-measure="{measure}"] td.value').get_attribute("data-value"))
-
-
-def picture(page, name: str = "result") -> str:
-    return page.locator(f"#{name} img").get_attribute("src")
-
-
-def changed(page, before: str) -> None:
-    page.wait_for_function("before => document.querySelector('#result img')?.src !== before", arg=before)
 
 
 def wide_enough(page) -> bool:
     return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def seconds(page) -> str:
-    return page.locator("#status .done").inner_text()
 
 
 def test_drop_look_change_and_take_away(new_page, photo: Path, drawn, shoot, tmp_path: Path) -> None:
@@ -174,64 +130,6 @@ def test_a_lesion_at_the_frame_is_not_measured(new_page, shoot, tmp_path: Path) 
     assert "not measured" in row.inner_text()
     assert row.locator("td.value").count() == 0
     shoot(page, "desktop-cannot-measure")
-
-
-def test_a_line_of_known_length_gives_the_scale(new_page, photo: Path, drawn) -> None:
-    page = new_page()
-    drop(page, photo)
-    settled(page)
-    page.get_by_text("Scale (mm)").click()
-    page.locator("#line-length input").fill("8")
-    page.locator("#line-start").click()
-    page.locator("#scale-message").get_by_text("first end").wait_for()
-
-    def point(x: float, y: float) -> None:
-        box = steady(page.locator("#result img"))
-        shown = box["height"] / 600  # the picture is fitted by height, centred
-        page.mouse.click(box["x"] + (box["width"] - 800 * shown) / 2 + x * shown, box["y"] + y * shown)
-
-    point(200, 300)
-    page.locator("#scale-message").get_by_text("other end").wait_for()
-    point(600, 300)
-    page.locator('#numbers td.value[data-unit="mm²"]').first.wait_for()
-    scale = float(page.locator("#mm-per-pixel").get_by_role("textbox").input_value())
-    assert scale == pytest.approx(0.02, rel=0.02)
-    assert "from a line of known length" in page.locator("#numbers").inner_text()
-
-
-def test_the_printed_ruler_is_found_and_confirmed(new_page) -> None:
-    page = new_page()
-    page.get_by_role("button", name="Ruler").first.click()
-    settled(page)
-    page.get_by_text("Scale (mm)").click()
-    page.locator("#ruler-find").click()
-    page.locator("#ruler-use").click()
-    page.locator('#numbers td.value[data-unit="mm²"]').first.wait_for()
-    scale = float(page.locator("#mm-per-pixel").get_by_role("textbox").input_value())
-    assert scale == pytest.approx(0.02, rel=0.02)
-    assert "confirmed" in page.locator("#numbers").inner_text()
-
-
-def test_measures_are_drawn_and_the_abcd_sum_is_written_out(new_page, photo: Path, shoot) -> None:
-    page = new_page()
-    drop(page, photo)
-    settled(page)
-    run = seconds(page)
-    before = picture(page)
-    for label, words in (("Longest diameter", "Yellow line"), ("Indentations", "protrusion"), ("Folded", "Dashed")):
-        page.locator("#drawn").get_by_label(label).check()
-        page.locator("#legend").get_by_text(words).wait_for()
-    changed(page, before)
-    page.locator("#abcd button").first.click()
-    assert page.locator("#abcd-a input:checked").count() == 1  # suggested
-    assert page.locator("#abcd-d input:checked").count() == 0  # never suggested
-    assert "Still to be entered: D" in page.locator("#abcd-total").inner_text()
-    for letter, score in (("a", "2"), ("b", "0"), ("c", "3"), ("d", "4")):
-        page.locator(f"#abcd-{letter}").get_by_label(score, exact=True).check()
-    page.locator("#abcd-total tfoot").get_by_text("6.1").wait_for()  # 2.6 + 0 + 1.5 + 2.0
-    assert seconds(page) == run
-    assert not FORBIDDEN.search(page.locator("body").inner_text())
-    shoot(page, "desktop-abcd", full=True)
 
 
 def test_attention_by_mouse_and_keyboard(new_page, photo: Path, shoot) -> None:

@@ -67,22 +67,3 @@ def _wait_for(url: str, process: subprocess.Popen, log: Path, wait: float) -> No
         except httpx.TransportError:
             time.sleep(0.1)  # not yet listening; the loop, not this pause, decides
     raise AssertionError(f"the page did not answer:\n{log.read_text()}")
-
-
-def steady(locator) -> dict[str, float]:
-    """Bounding box of an element once it has been drawn and has kept its place for a third of a second."""
-    return locator.evaluate(
-        """async (element) => {
-          const frame = () => new Promise((next) => setTimeout(next, 30));
-          const box = () => { const b = element.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; };
-          let last = box();
-          for (let same = 0; same < 10; ) {
-            await frame();
-            const now = box();
-            same = element.complete !== false && now[2] > 0 && String(now) === String(last) ? same + 1 : 0;
-            last = now;
-          }
-          const [x, y, width, height] = last;
-          return {x, y, width, height};
-        }"""
-    )
