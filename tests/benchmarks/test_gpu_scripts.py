@@ -1,6 +1,7 @@
 """The shell scripts for a lent GPU: every command in them is one that the script it calls understands.
 
-A stand-in for python3 writes down what it is called with; each call is then parsed by the real argument parser.
+A stand-in for python3 writes down what it is called with, a file for each call, since two run at a time; each call is
+then parsed by the real argument parser.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 STAND_IN = """#!/bin/bash
 if [ "$1" = -c ]; then echo {gpus}; exit; fi
 if [ "$1" = -m ]; then exit; fi
-printf '%q ' "$@" >>{calls}; echo >>{calls}
+printf '%q ' "$@" >{calls}.$$
 """
 
 
@@ -44,7 +45,7 @@ def calls(tmp_path: Path):
         program.chmod(0o755)
         environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run(["bash", str(ROOT / "benchmarks" / script), *words], cwd=ROOT, env=environment, timeout=60)
-        return [shlex.split(line) for line in noted.read_text().splitlines()]
+        return [shlex.split(call.read_text()) for call in folder.glob("calls.*")]
 
     return run
 
