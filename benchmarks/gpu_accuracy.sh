@@ -1,45 +1,54 @@
 #!/bin/bash
-# The open part of docs/results.md in one call of about nine minutes on two GPUs, or longer on one:
+# Trainings of docs/results.md on one lent GPU, part by part, each within its own minutes:
 #
 #     python benchmarks/pack_data.py ../shared/data --out .carry --limit-mib 33 --quality 75    # here, before
-#     bash benchmarks/gpu_accuracy.sh .carry "$OUT" [FOLDER_OF_WHEELS]             # there
+#     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
-# First GPU: members of an average for dermomamba-isic2018 and for dermomamba-derm, both averages chosen greedily on
-# validation data; only the chosen averages are kept, as OUT/w/. Second GPU (or after that, if there is one): the six
-# rows that the comparison lacks, and PH2 in five folds. The rows come as OUT/*.jsonl, for docs/ by hand.
+# Parts: members, derm_members (weights to be averaged, six minutes each), folds (PH2 in five folds, three minutes),
+# recipes (short experiments, eight minutes), comparison (other networks and ablations, seven minutes). Rows come as
+# OUT/*.jsonl; members' weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged here
+# by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
 set -u
-data=$1 out=$2 wheels=${3:-}
+data=$1 out=$2 wheels=$3
+shift 3
 export PYTHONUNBUFFERED=1 PYTHONPATH=.:/tmp/site
-[ -n "$wheels" ] && python3 -m pip install -q --no-index --no-deps --target /tmp/site "$wheels"/*.whl
-members=$(mktemp -d)
-gpus=$(python3 -c 'import torch; print(torch.cuda.device_count())')
+python3 -m pip install -q --no-index --no-deps --target /tmp/site "$wheels"/*.whl
+run="python3 benchmarks/experiments.py --data $data --workers 10 --out $out/experiments.jsonl"
 
-averages() {
-  local run="python3 benchmarks/experiments.py --data $data --workers 10 --keep $members --out $out/experiments.jsonl"
-  local mean="python3 benchmarks/soup.py --data $data --save $out/w --out $out/experiments.jsonl"
-  timeout 365 $run --seeds 3 4 5 --minutes 1.3 member
-  timeout 50 $mean dermomamba-isic2018 "$members"/member-*.safetensors --greedy isic2018_validation \
-    --name dermomamba-isic2018-mean --description "Trained on the training part of the paper's split of ISIC 2018 only."
-  timeout 105 $run --seeds 4 --minutes 1.2 derm_member
-  timeout 40 $mean dermomamba-derm "$members"/derm_member-*.safetensors \
-    --greedy isic2018_validation ham10000_validation \
-    --name dermomamba-derm-mean --description "Trained on ISIC 2018 Task 1 and HAM10000."
+keep() { # FOLDER NAME: in pieces that come back
+  tar c -C "$1" . | split -b 15M - "$out/$2.tar."
+}
+
+members() {
+  local kept
+  kept=$(mktemp -d)
+  timeout 370 $run --keep "$kept" --seeds 3 4 5 --minutes 1.2 --until 5.8 member
+  keep "$kept" members
+}
+
+derm_members() {
+  local kept
+  kept=$(mktemp -d)
+  timeout 370 $run --keep "$kept" --seeds 4 5 --minutes 1.8 --until 5.8 derm_member
+  keep "$kept" derm_members
+}
+
+folds() {
+  timeout 180 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.3 --start dermomamba-derm \
+    --out "$out/experiments.jsonl"
+}
+
+recipes() {
+  timeout 540 $run --minutes 1.2 --until 8.6 surface weighed certain published large_batch
 }
 
 comparison() {
-  timeout 110 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.2 --start dermomamba-derm \
-    --out "$out/experiments.jsonl"
   timeout 440 python3 benchmarks/compare.py --data "$data" --epochs 8 --batch 64 --timing-seconds 0.6 \
     --out "$out/comparison.jsonl" --networks "without CSMB" "without CBAM" "without SweepMamba" \
     "without Guide Fusion" "UNet++" "Attention U-Net"
 }
 
-if [ "$gpus" -gt 1 ]; then
-  CUDA_VISIBLE_DEVICES=0 averages >"$out/averages.log" 2>&1 &
-  CUDA_VISIBLE_DEVICES=1 comparison >"$out/comparison.log" 2>&1 &
-  wait
-else
-  averages >"$out/averages.log" 2>&1
-  comparison >"$out/comparison.log" 2>&1
-fi
-grep -hE "DONE|FAILED|Traceback|Error|chosen|left out|average,|fold|ph2_" "$out"/*.log | cut -c1-300
+for part in "$@"; do
+  "$part" >"$out/$part.log" 2>&1
+  grep -hE "DONE|FAILED|Traceback|Error|not started|fold|ph2_" "$out/$part.log" | cut -c1-300
+done

@@ -59,7 +59,8 @@ class Recipe:
         sources: data sets, in order.
         image_size: (height, width), multiples of 32.
         epochs: passes over the training pairs.
-        minutes: wall-clock budget; the learning rate falls to its end by whichever is used up first.
+        minutes: wall-clock budget, from the end of the first step (which compiles) on; the learning rate falls to its
+            end by whichever is used up first.
         batch_size: over all devices together.
         learning_rate: peak of the cosine schedule of AdamW.
         final_rate: end of the schedule as a share of the peak.

@@ -151,6 +151,8 @@ class Trainer:
                     done = max(done, (time.perf_counter() - started) / 60 / recipe.minutes)
                 total += self.train_step(batch, done, generator)
                 bar.update()
+                if epoch == first and not index:  # the first step compiles, which must not use up the run's minutes
+                    started += self._synchronised() - before
             seen += steps * min(recipe.batch_size, n)
             speed = steps * min(recipe.batch_size, n) / (self._synchronised() - before)
             last = epoch + 1 == recipe.epochs or done >= 1

@@ -1,7 +1,7 @@
 """The shell scripts for a lent GPU: every command in them is one that the script it calls understands.
 
-A stand-in for python3 writes down what it is called with, a file for each call, since two run at a time; each call is
-then parsed by the real argument parser.
+A stand-in for python3 writes down what it is called with, a file for each call; each is then parsed by the real
+argument parser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 STAND_IN = """#!/bin/bash
-if [ "$1" = -c ]; then echo {gpus}; exit; fi
 if [ "$1" = -m ]; then exit; fi
 printf '%q ' "$@" >{calls}.$$
 """
@@ -33,15 +32,15 @@ class ParsedError(Exception):
 
 @pytest.fixture
 def calls(tmp_path: Path):
-    """Runs a script with so many pretended GPUs; gives the words of every call of a Python script."""
+    """Runs a script; gives the words of every call of a Python script."""
     if shutil.which("bash") is None or shutil.which("timeout") is None:
         pytest.skip("needs bash and timeout")
 
-    def run(script: str, gpus: int, *words: str) -> list[list[str]]:
-        folder = tmp_path / str(gpus)
+    def run(script: str, *words: str) -> list[list[str]]:
+        folder = tmp_path / "path"
         folder.mkdir()
         program, noted = folder / "python3", folder / "calls"
-        program.write_text(STAND_IN.format(gpus=gpus, calls=shlex.quote(str(noted))))
+        program.write_text(STAND_IN.format(calls=shlex.quote(str(noted))))
         program.chmod(0o755)
         environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run(["bash", str(ROOT / "benchmarks" / script), *words], cwd=ROOT, env=environment, timeout=60)
@@ -70,24 +69,36 @@ def understood(call: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Nam
     return found[0]
 
 
-@pytest.mark.parametrize("gpus", [1, 2])
-def test_the_accuracy_call(calls, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = calls("gpu_accuracy.sh", gpus, ".carry", str(tmp_path))
-    assert sorted(Path(call[0]).stem for call in made) == [
-        "compare", "experiments", "experiments", "ph2_folds", "soup", "soup"
-    ]  # fmt: skip
-    read = {" ".join(call): understood(call, monkeypatch) for call in made}
-    for call, options in read.items():
-        assert Path(options.out).parent == tmp_path, call
-        assert options.data == Path(".carry"), call
-    known = importlib.import_module("compare").entries((192, 256))
-    assert all(set(options.networks) <= known.keys() for options in read.values() if hasattr(options, "networks"))
-    recipes = [options.recipes for options in read.values() if hasattr(options, "recipes")]
-    assert sorted(recipes) == [["derm_member"], ["member"]]
+PARTS = {
+    "members": ("experiments", ["member"]),
+    "derm_members": ("experiments", ["derm_member"]),
+    "folds": ("ph2_folds", None),
+    "recipes": ("experiments", ["surface", "weighed", "certain", "published", "large_batch"]),
+    "comparison": ("compare", None),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_accuracy_call(calls, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (call,) = calls("gpu_accuracy.sh", ".carry", str(tmp_path), "wheels", part)
+    program, recipes = PARTS[part]
+    assert Path(call[0]).stem == program
+    options = understood(call, monkeypatch)
+    assert Path(options.out).parent == tmp_path
+    assert options.data == Path(".carry")
+    assert getattr(options, "recipes", None) == recipes
+    if program == "compare":
+        assert set(options.networks) <= importlib.import_module("compare").entries((192, 256)).keys()
+    pieces = list(tmp_path.glob(f"{part}.tar.*"))
+    assert bool(pieces) == part.endswith("members")
+
+
+def test_parts_of_the_accuracy_call_come_one_after_another(calls, tmp_path: Path) -> None:
+    assert len(calls("gpu_accuracy.sh", ".carry", str(tmp_path), "wheels", "folds", "recipes")) == 2
 
 
 def test_the_speed_call(calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    (call,) = calls("gpu_speed.sh", 1, str(source), str(tmp_path))
+    (call,) = calls("gpu_speed.sh", str(source), str(tmp_path))
     assert understood(call, monkeypatch).out == tmp_path / "gpu.json"
