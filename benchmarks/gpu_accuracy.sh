@@ -4,10 +4,10 @@
 #     python benchmarks/pack_data.py ../shared/data --out .carry --limit-mib 33 --quality 75    # here, before
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
-# Parts: members, derm_members (weights to be averaged, six minutes each), folds (PH2 in five folds, three minutes),
-# recipes (short experiments, eight minutes), comparison (other networks and ablations, seven minutes). Rows come as
-# OUT/*.jsonl; members' weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged here
-# by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
+# Parts: members (weights to be averaged, six minutes), derm_members (the same, nine minutes), folds (PH2 in five folds,
+# three minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
+# Rows come as OUT/*.jsonl; weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged
+# here by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
 set -u
 data=$1 out=$2 wheels=$3
 shift 3
@@ -29,7 +29,7 @@ members() {
 derm_members() {
   local kept
   kept=$(mktemp -d)
-  timeout 370 $run --keep "$kept" --seeds 4 5 --minutes 1.8 --until 5.8 derm_member
+  timeout 555 $run --keep "$kept" --seeds 4 5 --minutes 2.1 --until 8.7 derm_further derm_varied
   keep "$kept" derm_members
 }
 
@@ -39,7 +39,10 @@ folds() {
 }
 
 recipes() {
-  timeout 540 $run --minutes 1.2 --until 8.6 surface weighed certain published large_batch
+  local kept
+  kept=$(mktemp -d)
+  timeout 555 $run --keep "$kept" --minutes 1.0 --until 9.0 continued surface weighed certain published large_batch
+  keep "$kept" recipes
 }
 
 comparison() {

@@ -71,9 +71,9 @@ def understood(call: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Nam
 
 PARTS = {
     "members": ("experiments", ["member"]),
-    "derm_members": ("experiments", ["derm_member"]),
+    "derm_members": ("experiments", ["derm_further", "derm_varied"]),
     "folds": ("ph2_folds", None),
-    "recipes": ("experiments", ["surface", "weighed", "certain", "published", "large_batch"]),
+    "recipes": ("experiments", ["continued", "surface", "weighed", "certain", "published", "large_batch"]),
     "comparison": ("compare", None),
 }
 
@@ -90,7 +90,7 @@ def test_the_accuracy_call(calls, part: str, tmp_path: Path, monkeypatch: pytest
     if program == "compare":
         assert set(options.networks) <= importlib.import_module("compare").entries((192, 256)).keys()
     pieces = list(tmp_path.glob(f"{part}.tar.*"))
-    assert bool(pieces) == part.endswith("members")
+    assert bool(pieces) == (program == "experiments")
 
 
 def test_parts_of_the_accuracy_call_come_one_after_another(calls, tmp_path: Path) -> None:
