@@ -201,7 +201,7 @@ def tune(dtype: torch.dtype) -> None:
             if batch == 1:
                 sweep("WANTED_WARPS", (512, 1024, 2048, 4096, 8192), lambda f=forward: graphed(f), name)
             elif name == "stage 1":
-                sweep("WORKSPACE", (2**27, 2**28, 2**29, 2**30), lambda f=forward: milliseconds(f, 6), name)
+                sweep("FORWARD_WORKSPACE", (2**29, 2**30, 2**31, 2**32), lambda f=forward: milliseconds(f, 6), name)
                 sweep(
                     "WORKSPACE", (2**27, 2**28, 2**29, 2**30), lambda f=backward: milliseconds(f, 4), name + " backward"
                 )

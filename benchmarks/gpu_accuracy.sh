@@ -5,7 +5,7 @@
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
 # Parts: members (weights to be averaged, six minutes), derm_members (the same, nine minutes), folds (PH2 in five folds,
-# three minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
+# six minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
 # Rows come as OUT/*.jsonl; weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged
 # here by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
 set -u
@@ -34,8 +34,8 @@ derm_members() {
 }
 
 folds() {
-  timeout 180 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.3 --start dermomamba-derm \
-    --out "$out/experiments.jsonl"
+  timeout 400 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.8 --start dermomamba-derm \
+    --set learning_rate=4.0e-4 --out "$out/experiments.jsonl"
 }
 
 recipes() {

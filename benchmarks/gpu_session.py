@@ -200,12 +200,23 @@ def training(how: str, scan: str, batch: int) -> Callable[[], Any]:
 
 
 def with_work_space(size: int, measured: Callable[[], Any]) -> Any:
-    """The same with other work space of the scans, bytes: what memory costs in time."""
-    before, fused_plan.WORKSPACE = fused_plan.WORKSPACE, size
+    """The same with other work space of the forward scans, bytes: what memory costs in time."""
+    before, fused_plan.FORWARD_WORKSPACE = fused_plan.FORWARD_WORKSPACE, size
     try:
         return measured()
     finally:
-        fused_plan.WORKSPACE = before
+        fused_plan.FORWARD_WORKSPACE = before
+
+
+def slices_parity() -> dict[str, Any]:
+    """A batch of 64 scanned at once against the same in slices, which may cut their lanes elsewhere."""
+    torch.manual_seed(0)
+    network = DermoMamba().eval().requires_grad_(False).cuda()
+    x = torch.rand(64, 3, *network.image_size, device="cuda")
+    with torch.inference_mode(), backend("fused"), torch.backends.cudnn.flags(allow_tf32=False):
+        whole = network(x)
+        error = difference(with_work_space(2**28, lambda: network(x)), whole)
+    return {"error": error, "pass": error < 1e-4}
 
 
 def profile(work: Callable[[], Any]) -> list[dict[str, Any]]:
@@ -264,6 +275,7 @@ def main() -> int:
     torch.backends.cudnn.benchmark = True
     session.step("compiled", compile_beside)
     session.step("parity network", network_parity)
+    session.step("parity slices", slices_parity)
     good = all_parities(session)
     dtypes = (torch.float32, torch.bfloat16)
 
@@ -278,9 +290,10 @@ def main() -> int:
             session.step(name, lambda how=how: milliseconds(training(how, scan, 64)))
 
     time_all("fused")
-    for size in (2**29, 3 * 2**28):
-        name = f"training fused eager batch 64 bfloat16, work space {size / 2**30} GiB"
-        session.step(name, lambda s=size: with_work_space(s, lambda: milliseconds(training("eager", "fused", 64))))
+    for dtype in dtypes:
+        name = f"inference fused folded graph batch 64 {str(dtype)[6:]}, 1 GiB for the forward scans"
+        how = ("folded graph", "fused", 64, dtype)
+        session.step(name, lambda h=how: with_work_space(2**30, lambda: milliseconds(inference(*h))))
     for dtype in dtypes:
         name = f"profile inference fused folded batch 64 {str(dtype)[6:]}"
         session.step(name, lambda d=dtype: profile(inference("folded eager", "fused", 64, d)))

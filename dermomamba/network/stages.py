@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from dermomamba.network.cross_scale import CrossScaleMambaBlock
 
@@ -52,6 +53,8 @@ class EncoderStage(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skip = F.relu(self.norm(self.conv(self.res_mamba(x))))
+        if skip.requires_grad:  # the skip is kept anyway: 64-bit indices beside it would cost as much memory again
+            return checkpoint(F.max_pool2d, skip, 2, use_reentrant=False, preserve_rng_state=False), skip
         return F.max_pool2d(skip, 2), skip
 
 

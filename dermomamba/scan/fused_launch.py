@@ -19,7 +19,9 @@ from dermomamba.scan.fused_projection import (
     weight_kernel,
 )
 
-WEIGHT_PROGRAMS, BLOCK, CARRY_LANES = 512, 32, 128
+WEIGHT_PROGRAMS, CARRY_LANES = 512, 128
+BLOCKS = 64, 32
+"""Sides of the squares that orientation and merging take, for large and for small images."""
 
 
 def fast_math(device: torch.device) -> bool:
@@ -48,16 +50,19 @@ class Pass:
     def zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float32, device=self.device)
 
+    def _square(self) -> int:
+        return BLOCKS[min(self.plan.height, self.plan.width) <= BLOCKS[1]]
+
     def _image_blocks(self) -> int:
-        p = self.plan
-        return p.batch * p.channels * math.ceil(p.height / BLOCK) * math.ceil(p.width / BLOCK)
+        p, side = self.plan, self._square()
+        return p.batch * p.channels * math.ceil(p.height / side) * math.ceil(p.width / side)
 
     def orient(self, x: Tensor) -> Tensor:
         """(B, E, H, W) of any strides -> (2, B, E, H * W)."""
         p = self.plan
         x2 = self.empty(2, p.batch, p.channels, p.pixels, dtype=x.dtype)
         orient_kernel[(self._image_blocks(),)](
-            x, x2, x2[0].numel(), p.channels, p.height, p.width, *x.stride(), BLOCK=BLOCK, num_warps=4
+            x, x2, x2[0].numel(), p.channels, p.height, p.width, *x.stride(), BLOCK=self._square(), num_warps=4
         )
         return x2
 
@@ -66,7 +71,7 @@ class Pass:
         p = self.plan
         merge_kernel[(self._image_blocks(),)](
             part, out, part[0].numel(), p.channels, p.height, p.width, *out.stride(),
-            FOUR=four, BLOCK=BLOCK, num_warps=4,
+            FOUR=four, BLOCK=self._square(), num_warps=4,
         )  # fmt: skip
 
     def project(self) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,9 @@ from functools import cached_property
 EK, POSITIONS, WEIGHT_POSITIONS = 16, 128, 64
 """Channels, and positions of the image, of one block of the projections and of their weights' gradient."""
 
-WORKSPACE = 2**30
-"""Bytes of temporary buffers that a slice of the batch may take; one image may take more."""
+WORKSPACE, FORWARD_WORKSPACE, SHARE = 2**30, 2**32, 16
+"""Bytes of temporary buffers that a slice of the batch may take in the backward, where much else is alive, and in the
+forward, there at most one SHARE-th of the device's memory; one image may take more."""
 
 WANTED_WARPS = 2048
 """Warps that fill a large GPU; columns are cut into shorter lanes until there are as many."""
@@ -162,8 +163,8 @@ def can_take(states: int) -> bool:
     return states >= 8 and not states & (states - 1)
 
 
-def slices(batch: int, bytes_an_item: int) -> list[slice]:
-    """Equal slices of the batch whose work space stays near WORKSPACE."""
-    fit = max(1, WORKSPACE // bytes_an_item)
+def slices(batch: int, bytes_an_item: int, space: int) -> list[slice]:
+    """Equal slices of the batch whose work space stays near so many bytes."""
+    fit = max(1, space // bytes_an_item)
     size = math.ceil(batch / math.ceil(batch / fit))
     return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]

@@ -12,11 +12,8 @@ import triton.language as tl
 
 from dermomamba.scan.fused_lane import SIZES, axes, place_of_lane
 
-STRIDES = ["channels", "height", "width", "sb", "se", "sh", "sw"]
-"""Integer arguments of the orientation kernels that must not be specialised."""
 
-
-@triton.jit(do_not_specialize=STRIDES)
+@triton.jit(do_not_specialize=["channels"])  # sizes and strides are: whoever knows their factors loads 16 bytes
 def orient_kernel(x, x2, plane, channels, height, width, sb, se, sh, sw, BLOCK: tl.constexpr):
     """x (B, E, H, W) of any strides -> x2 (2, B, E, L): transposed, and as it is."""
     across = tl.cdiv(width, BLOCK)
@@ -34,7 +31,7 @@ def orient_kernel(x, x2, plane, channels, height, width, sb, se, sh, sw, BLOCK: 
     tl.store(dst + w[:, None] * height + h[None, :], tl.trans(v), mask=inside_t)
 
 
-@triton.jit(do_not_specialize=STRIDES)
+@triton.jit(do_not_specialize=["channels"])
 def merge_kernel(part, out, plane, channels, height, width, sb, se, sh, sw, FOUR: tl.constexpr, BLOCK: tl.constexpr):
     """Add the planes of ``part``, un-transposing those of the row orientation: out (B, E, H, W), any strides."""
     across = tl.cdiv(width, BLOCK)

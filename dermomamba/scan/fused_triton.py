@@ -3,7 +3,7 @@
 Equations: Gu and Dao 2023 (arXiv 2312.00752), algorithm 2, along the four directions of Liu et al. 2024
 (arXiv 2401.10166), section 4.3. Geometry, buffers and arithmetic of the kernels: ``fused_kernels.py``.
 
-Forward, for a slice of the batch that keeps the work space near WORKSPACE bytes:
+Forward, for a slice of the batch whose work space stays near what ``fused_plan.py`` allows:
     1. orient    x in both orientations, so that four directions become two scans forth and back
     2. project   B, C, dt_raw at every position
     3. lanes     every lane from zero: end state, sum of delta
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from dermomamba.errors import BackendError
+from dermomamba.scan import fused_plan
 from dermomamba.scan.fused_plan import Tuning, can_take, slices
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -62,6 +63,14 @@ def _float(*weights: Tensor) -> tuple[Tensor, ...]:
     return tuple(w.detach().float().contiguous() for w in weights)
 
 
+def _forward_space(x: Tensor) -> int:
+    """Bytes for the temporary buffers of a forward on the device of x."""
+    most = fused_plan.FORWARD_WORKSPACE
+    if not x.is_cuda:
+        return most
+    return min(most, torch.cuda.get_device_properties(x.device).total_memory // fused_plan.SHARE)
+
+
 def forward(
     x: Tensor,
     x_proj_weight: Tensor,
@@ -87,7 +96,7 @@ def forward(
     rows, channels = x_proj_weight.shape[1:]
     bytes_a_pixel = 4 * rows * stream_dtype.itemsize + channels * 6 * x.itemsize
     with _on(x):
-        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel()):
+        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel(), _forward_space(x)):
             one = Pass(x[part], weights, stream_dtype, FORWARD)
             one.merge(one.scan(), out[part], four=True)
     return out
@@ -127,7 +136,7 @@ def backward(
     bytes_a_pixel = 4 * rows * (stream_dtype.itemsize + 4) + channels * (16 + 4 * x.itemsize)
     total: list[Tensor] = []
     with _on(x):
-        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel()):
+        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel(), fused_plan.WORKSPACE):
             one = Pass(x[part], weights, stream_dtype, BACKWARD)
             sums = one.gradients(dy[part], dx[part])
             total = [t + s for t, s in zip(total, sums, strict=True)] if total else list(sums)

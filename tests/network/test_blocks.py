@@ -96,6 +96,20 @@ def test_encoder_stage_pools_its_skip() -> None:
     torch.testing.assert_close(down, F.max_pool2d(skip, 2))
 
 
+def test_encoder_stage_keeps_no_indices_for_the_backward_of_its_pooling() -> None:
+    stage, kinds = EncoderStage(16).train(), []
+    x = torch.randn(2, 16, 8, 12, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kinds.append(t.dtype) or t, lambda t: t):
+        pooled, skip = stage(x)
+    assert kinds
+    assert torch.int64 not in kinds
+    weight = torch.randn_like(pooled)
+    (found,) = torch.autograd.grad((pooled * weight).sum(), skip, retain_graph=True)
+    plain = skip.detach().requires_grad_()
+    (expected,) = torch.autograd.grad((F.max_pool2d(plain, 2) * weight).sum(), plain)
+    assert torch.equal(found, expected)
+
+
 def test_decoder_stage_doubles_the_size() -> None:
     assert DecoderStage(16)(torch.randn(2, 32, 4, 6), torch.randn(2, 32, 8, 12)).shape == (2, 16, 8, 12)
 

@@ -153,6 +153,7 @@ def test_columns_cut_into_lanes(monkeypatch):
 @runs
 def test_batch_in_slices(monkeypatch):
     monkeypatch.setattr(fused_plan, "WORKSPACE", 1)
+    monkeypatch.setattr(fused_plan, "FORWARD_WORKSPACE", 1)
     check(make(2, 2, 1, 3), FP32)
 
 
@@ -234,9 +235,9 @@ def test_plan_covers_every_step_once(batch, channels, height, width):
 
 @pytest.mark.parametrize(("batch", "each"), [(1, 10**12), (192, 60 * 2**20), (7, 200 * 2**20)])
 def test_slices_cover_the_batch(batch, each):
-    parts = fused_plan.slices(batch, each)
+    parts = fused_plan.slices(batch, each, 2**30)
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(batch))
-    assert all(part.stop - part.start == 1 or (part.stop - part.start) * each <= fused_plan.WORKSPACE for part in parts)
+    assert all(part.stop - part.start == 1 or (part.stop - part.start) * each <= 2**30 for part in parts)
 
 
 @not_here
