@@ -4,7 +4,7 @@
 #     python benchmarks/pack_data.py ../shared/data --out .carry --limit-mib 33 --quality 75    # here, before
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
-# Parts: members (weights to be averaged, six minutes), derm_members (the same, nine minutes), folds (PH2 in five folds,
+# Parts: members and derm_members (weights to be averaged, going on from $START, nine minutes), folds (PH2 in five folds,
 # six minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
 # Rows come as OUT/*.jsonl; weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged
 # here by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
@@ -22,14 +22,16 @@ keep() { # FOLDER NAME: in pieces that come back
 members() {
   local kept
   kept=$(mktemp -d)
-  timeout 370 $run --keep "$kept" --seeds 3 4 5 --minutes 1.2 --until 5.8 member
+  timeout 555 $run --keep "$kept" --seeds 6 7 8 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-isic2018}" \
+    -- member
   keep "$kept" members
 }
 
 derm_members() {
   local kept
   kept=$(mktemp -d)
-  timeout 555 $run --keep "$kept" --seeds 4 5 --minutes 2.1 --until 8.7 derm_further derm_varied
+  timeout 555 $run --keep "$kept" --seeds 6 7 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-derm}" \
+    -- derm_further derm_overlap
   keep "$kept" derm_members
 }
 

@@ -71,7 +71,7 @@ def understood(call: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Nam
 
 PARTS = {
     "members": ("experiments", ["member"]),
-    "derm_members": ("experiments", ["derm_further", "derm_varied"]),
+    "derm_members": ("experiments", ["derm_further", "derm_overlap"]),
     "folds": ("ph2_folds", None),
     "recipes": ("experiments", ["continued", "surface", "weighed", "certain", "published", "large_batch"]),
     "comparison": ("compare", None),
