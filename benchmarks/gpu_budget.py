@@ -27,7 +27,7 @@ CBAM = {"two pools": 4.0, "channel gate": 4.0, "max and mean over channels": 4.0
 DECODER = {"up-sampling": 2.5, "concatenation": 8.0, "1x1": 6.0, "3x3": 3.0, "GELU": 2.0, "BatchNorm": 2.0}
 SAVED = {
     "block input": 1.0, "scan output": 1.5, "BatchNorm in": 1.0, "ReLU": 1.0, "InstanceNorm in": 1.0,
-    "leaky ReLU in": 1.0, "convolution in": 1.0, "BatchNorm in 2c": 2.0, "skip 2c": 2.0, "max-pool's places": 2.0,
+    "leaky ReLU in": 1.0, "convolution in": 1.0, "BatchNorm in 2c": 2.0, "skip 2c": 2.0,
     "CBAM between gates": 2.0, "concatenation": 4.0, "1x1 out": 2.0, "3x3 out": 1.0, "GELU out": 1.0, "out": 1.0,
 }  # fmt: skip
 """Elements (of 16 bits) that a training step keeps for its backward, a pixel and channel of the stage."""
