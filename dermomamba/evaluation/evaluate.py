@@ -103,9 +103,15 @@ def run(
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
     joined = join([read_pairs(source, check=False) for source in sources])
-    if only is not None:
-        joined = replace(joined, pairs=tuple(pair for pair in joined if pair.id in only))
     joined.raise_if_empty()
+    if only is not None:
+        chosen = tuple(pair for pair in joined if pair.id in only)
+        if not chosen:
+            raise DataError(
+                f"None of the {len(joined)} photos has one of the {len(only)} ids of the list. An id is the photo's file "
+                f"name without its ending, such as '{joined.pairs[0].id}'; check that the list belongs to these photos."
+            )
+        joined = replace(joined, pairs=chosen)
     with tqdm(total=len(joined), unit="photo", disable=not progress) as bar:
         tally = _gather(
             predict, joined, clean_up, lambda done: bar.update(done - bar.n), _WORST if report_path is not None else 0

@@ -137,6 +137,13 @@ def test_several_sources_are_taken_together_and_names_stay_apart(tmp_path: Path)
     assert result["sources"] == ["a.zip", "b.zip"]
 
 
+def test_a_list_of_other_photos_ids_is_refused_with_an_example(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "s.zip")
+    assert evaluate.run([source], perfect, None, progress=False, only={"p1", "elsewhere"})["n"] == 1
+    with pytest.raises(DataError, match=r"None of the 6 photos has one of the 1 ids .* 'p0'"):
+        evaluate.run([source], perfect, None, progress=False, only={"ISIC_0000000"})
+
+
 def test_an_unknown_report_is_refused_before_the_work(tmp_path: Path) -> None:
     def never(photo: np.ndarray) -> np.ndarray:
         raise AssertionError("the predictor ran")
