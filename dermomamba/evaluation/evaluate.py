@@ -108,8 +108,9 @@ def run(
         chosen = tuple(pair for pair in joined if pair.id in only)
         if not chosen:
             raise DataError(
-                f"None of the {len(joined)} photos has one of the {len(only)} ids of the list. An id is the photo's file "
-                f"name without its ending, such as '{joined.pairs[0].id}'; check that the list belongs to these photos."
+                f"None of the {len(joined)} photos has one of the {len(only)} ids of the list. An id is the photo's "
+                f"file name without its ending, such as '{joined.pairs[0].id}'; check that the list belongs to these "
+                "photos."
             )
         joined = replace(joined, pairs=chosen)
     with tqdm(total=len(joined), unit="photo", disable=not progress) as bar:
