@@ -80,6 +80,10 @@ def _with_ancestors(card: Mapping[str, Any]) -> list[str]:
             lines += _training(ancestor)
         elif "averaged_from" in ancestor:
             lines += [f"- {_mean_of(ancestor)}"]
+            ancestor = ancestor["averaged_from"][0]
+            if "trained_on" in ancestor:
+                title = f"The first of them ({ancestor['name']}, sha256 {ancestor['sha256'][:12]}):"
+                lines += ["", title, "", *_training(ancestor)]
         ancestor = ancestor.get("started_from")
     return lines
 

@@ -273,7 +273,7 @@ class Trainer:
         """The weights that this run began with, with how they came about."""
         if self.start is None:
             return None
-        kept = ("data", "recipe", "started_from", "trained_on", "validation", "curve")
+        kept = ("data", "recipe", "started_from", "averaged_from", "trained_on", "validation", "curve")
         return {"name": self.start.name, "sha256": self.start.sha256} | {
             key: self.start.card[key] for key in kept if key in self.start.card
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dermomamba import weights
 from dermomamba.errors import WeightsError
 from dermomamba.learning.soup import average, averaged_card, greedy
+from dermomamba.learning.train import Trainer
 from dermomamba.model_card import render
 from dermomamba.network import DermoMamba
 
@@ -110,3 +112,17 @@ def test_a_card_says_what_weights_from_an_average_went_on_from(members: list[wei
     page = render(card | {"trained_on": card["trained_on"] | {"machine": "CPU"}})
     assert "Before that, from which it went on (both, sha256 abababababab):\n\n- the mean of 2 sets of weights" in page
     assert ", fp32, EMA" in page
+    assert "The first of them" not in page
+    trained = {key: card[key] for key in ("trained_on", "recipe", "curve", "validation")}
+    trained["started_from"] = {"name": "grandmother", "sha256": "cd" * 32} | trained
+    card["started_from"]["averaged_from"][0] |= trained
+    page = render(card)
+    assert f"The first of them (m0, sha256 {members[0].sha256[:12]}):" in page
+    assert "Before that, from which it went on (grandmother, sha256 cdcdcdcdcdcd):" in page
+
+
+def test_a_run_says_that_its_start_was_an_average(members: list[weights.Weights]) -> None:
+    start = weights.Weights("both", members[0].state_dict, averaged_card(members, None, "both", "", {}), "ab", (32, 64))
+    ancestor = Trainer._ancestor(SimpleNamespace(start=start))
+    assert ancestor is not None
+    assert [m["name"] for m in ancestor["averaged_from"]] == ["m0", "m1"]
