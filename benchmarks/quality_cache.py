@@ -53,12 +53,17 @@ def one_per_group(pairs: Iterable[Pair], groups: dict[str, str], count: int, see
 
 
 def sets(data: Path, ham: int) -> dict[str, list[Pair]]:
-    """The photos that are looked at: ISIC validation, HAM10000 (one a lesion), the open half of PH2."""
+    """The photos that are looked at: ISIC validation, HAM10000 (one a lesion), the open half of PH2.
+
+    Of the ``ham`` lesions that are drawn, those go that a calibration was fitted on.
+    """
     validation = read_ids("isic2018_validation")
     isic = [pair for pair in read_pairs(data / "isic2018_train.zip", check=False) if pair.id in validation]
     parts = [read_pairs(data / f"ham10000_{part}of3.zip", check=False) for part in (1, 2, 3)]
     groups = {key: row.get("lesion_id", "") for part in parts for key, row in part.index.items()}
+    fitted_on = read_ids("ham10000_validation_lesions")
     drawn = one_per_group([pair for part in parts for pair in part], groups, ham)
+    drawn = [pair for pair in drawn if groups[pair.id] not in fitted_on]
     return {"isic": isic, "ph2": list(read_pairs(data / "ph2_half.zip", check=False)), "ham": drawn}
 
 

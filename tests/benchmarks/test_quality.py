@@ -62,9 +62,13 @@ def test_intervals_of_shares_are_exact() -> None:
 
 
 def test_the_halves_of_ham_are_apart_and_flips_without_predictions_are_left_out() -> None:
-    result = quality.study({"isic": rows(40, 1), "ham": rows(60, 2), "ph2": rows(10, 3)})
+    shipped = {"slope": 1.0, "intercept": 0.0, "threshold": 0.5}
+    result = quality.study({"isic": rows(40, 1), "ham": rows(60, 2), "ph2": rows(10, 3)}, shipped)
     assert result["shipped"]["HAM10000, judge half"]["n"] == 30
     assert result["shipped"]["HAM10000, all"]["n"] == 60
+    ham = rows(60, 2)
+    alarms = sum(row["soft_dice"] < 0.5 and row["dice"] >= 0.7 for row in ham)
+    assert result["shipped"]["HAM10000, all"]["false_alarms"]["hits"] == alarms
     assert "flips" not in result
     found = result["soft Dice, outside, inside, solidity, area"]
     assert found["fitted on, cross-validated"]["n"] == 70
