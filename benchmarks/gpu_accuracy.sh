@@ -5,7 +5,7 @@
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
 # Parts: members and derm_members (weights to be averaged, going on from $START, nine minutes), folds (PH2 in five folds,
-# six minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
+# three minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
 # Rows come as OUT/*.jsonl; weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged
 # here by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
 set -u
@@ -15,36 +15,30 @@ export PYTHONUNBUFFERED=1 PYTHONPATH=.:/tmp/site
 python3 -m pip install -q --no-index --no-deps --target /tmp/site "$wheels"/*.whl
 run="python3 benchmarks/experiments.py --data $data --workers 10 --out $out/experiments.jsonl"
 
-keep() { # FOLDER NAME: in pieces that come back
-  tar c -C "$1" . | split -b 15M - "$out/$2.tar."
+trained() { # PART WORDS...: experiments whose weights come back, in pieces
+  local part=$1 kept
+  shift
+  kept=$(mktemp -d)
+  timeout 555 $run --keep "$kept" "$@"
+  tar c -C "$kept" . | split -b 15M - "$out/$part.tar."
 }
 
 members() {
-  local kept
-  kept=$(mktemp -d)
-  timeout 555 $run --keep "$kept" --seeds 6 7 8 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-isic2018}" \
-    -- member
-  keep "$kept" members
+  trained members --seeds 6 7 8 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-isic2018}" -- member
 }
 
 derm_members() {
-  local kept
-  kept=$(mktemp -d)
-  timeout 555 $run --keep "$kept" --seeds 6 7 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-derm}" \
+  trained derm_members --seeds 6 7 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-derm}" \
     -- derm_further derm_overlap
-  keep "$kept" derm_members
-}
-
-folds() {
-  timeout 400 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.8 --start dermomamba-derm \
-    --set learning_rate=4.0e-4 --out "$out/experiments.jsonl"
 }
 
 recipes() {
-  local kept
-  kept=$(mktemp -d)
-  timeout 555 $run --keep "$kept" --minutes 1.0 --until 9.0 continued surface weighed certain published large_batch
-  keep "$kept" recipes
+  trained recipes --minutes 1.0 --until 9.0 continued surface weighed certain published large_batch
+}
+
+folds() {
+  timeout 180 python3 benchmarks/ph2_folds.py --data "$data" --minutes 0.3 --start dermomamba-derm \
+    --out "$out/experiments.jsonl"
 }
 
 comparison() {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,14 +42,16 @@ class Seen:
     dice: float
 
 
-def one_per_group(pairs: Iterable[Pair], groups: dict[str, str], count: int, seed: int = 0) -> list[Pair]:
-    """``count`` photos of different lesions, drawn with the seed."""
+def one_per_group(
+    pairs: Iterable[Pair], groups: dict[str, str], count: int, without: Set[str] = frozenset(), seed: int = 0
+) -> list[Pair]:
+    """Photos of ``count`` lesions, one of each, drawn with the seed; then those of the lesions ``without`` go."""
     first: dict[str, Pair] = {}
     for pair in pairs:
         first.setdefault(groups.get(pair.id) or pair.id, pair)
     chosen = [first[name] for name in sorted(first)]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
-    return [chosen[i] for i in order]
+    return [chosen[i] for i in order if groups.get(chosen[i].id) not in without]
 
 
 def sets(data: Path, ham: int) -> dict[str, list[Pair]]:
@@ -62,8 +64,7 @@ def sets(data: Path, ham: int) -> dict[str, list[Pair]]:
     parts = [read_pairs(data / f"ham10000_{part}of3.zip", check=False) for part in (1, 2, 3)]
     groups = {key: row.get("lesion_id", "") for part in parts for key, row in part.index.items()}
     fitted_on = read_ids("ham10000_validation_lesions")
-    drawn = one_per_group([pair for part in parts for pair in part], groups, ham)
-    drawn = [pair for pair in drawn if groups[pair.id] not in fitted_on]
+    drawn = one_per_group([pair for part in parts for pair in part], groups, ham, fitted_on)
     return {"isic": isic, "ph2": list(read_pairs(data / "ph2_half.zip", check=False)), "ham": drawn}
 
 

@@ -27,6 +27,9 @@ FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT = "dermomamba-derm"
 MAX_SIDE = 2048
 
+_ORIGIN = ("data", "recipe", "started_from", "averaged_from", "trained_on", "validation", "curve")
+"""Parts of a card that tell how its weights came about."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -51,6 +54,15 @@ class Weights:
         network = DermoMamba(self.image_size)
         network.load_state_dict(self.state_dict)
         return network.eval()
+
+    def origin(self, *more: str) -> dict[str, Any]:
+        """Name, checksum and how these weights came about, for the card of what goes on from them.
+
+        Args:
+            more: other parts of the card to hand down.
+        """
+        kept = (*_ORIGIN, *more)
+        return {"name": self.name, "sha256": self.sha256} | {key: self.card[key] for key in kept if key in self.card}
 
 
 def available() -> tuple[str, ...]:

@@ -15,8 +15,6 @@ from dermomamba.learning.recipe import Recipe
 from dermomamba.scan import backend_for
 from dermomamba.weights import Weights
 
-_KEPT = ("data", "recipe", "started_from", "trained_on", "averaged_from", "validation", "curve", "evaluations")
-
 
 def card_of(
     base: Weights,
@@ -65,8 +63,7 @@ def card_of(
         ],
         "recipe": recipe.to_dict() | {"sources": [], "image_size": list(recipe.image_size)},
         "fine_tuning": settings | {"ended": ended},
-        "started_from": {"name": base.name, "sha256": base.sha256}
-        | {key: base.card[key] for key in _KEPT if key in base.card},
+        "started_from": base.origin("evaluations"),
         "trained_on": {
             "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
             "processes": 1,

@@ -16,8 +16,6 @@ from torch import Tensor
 from dermomamba.errors import WeightsError
 from dermomamba.weights import Weights
 
-_KEPT = ("description", "data", "recipe", "trained_on", "validation", "started_from", "averaged_from", "curve")
-
 
 def average(members: Sequence[Weights], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
     """The weighted mean of the members' tensors.
@@ -105,8 +103,7 @@ def averaged_card(
         "data": list(data.values()),
         "validation": dict(validation),
         "averaged_from": [
-            {"name": m.card.get("name", m.name), "sha256": m.sha256, "share": round(s / sum(shares), 4)}
-            | {key: m.card[key] for key in _KEPT if key in m.card}
+            {"share": round(s / sum(shares), 4)} | m.origin("description") | {"name": m.card.get("name", m.name)}
             for m, s in zip(members, shares, strict=True)
         ],
     }

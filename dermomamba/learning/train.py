@@ -269,15 +269,6 @@ class Trainer:
         if not self.light:
             save_state(self.folder, modules, self.optimizer, {"rows": rows})
 
-    def _ancestor(self) -> dict[str, Any] | None:
-        """The weights that this run began with, with how they came about."""
-        if self.start is None:
-            return None
-        kept = ("data", "recipe", "started_from", "averaged_from", "trained_on", "validation", "curve")
-        return {"name": self.start.name, "sha256": self.start.sha256} | {
-            key: self.start.card[key] for key in kept if key in self.start.card
-        }
-
     def card(self, rows: list[dict[str, Any]], note: dict[str, Any]) -> dict[str, Any]:
         """The card beside the weights: data, recipe, seed, curve, machine, validation figures, licence."""
         device = self.process.device
@@ -293,7 +284,7 @@ class Trainer:
             "licence": "CC BY-NC 4.0",
             "data": self.data.description,
             "recipe": self.recipe.to_dict(),
-            "started_from": self._ancestor(),
+            "started_from": None if self.start is None else self.start.origin(),
             "trained_on": {
                 "machine": machine,
                 "processes": self.process.world,

@@ -20,8 +20,8 @@ from dermomamba.scan.fused_projection import (
 )
 
 WEIGHT_PROGRAMS, CARRY_LANES = 512, 128
-BLOCKS = 64, 32
-"""Sides of the squares that orientation and merging take, for large and for small images."""
+LARGE_SQUARE, SMALL_SQUARE = 64, 32
+"""Sides of the squares that orientation and merging take: the large one where the image is wider than the small one."""
 
 
 def fast_math(device: torch.device) -> bool:
@@ -51,7 +51,7 @@ class Pass:
         return torch.zeros(shape, dtype=torch.float32, device=self.device)
 
     def _square(self) -> int:
-        return BLOCKS[min(self.plan.height, self.plan.width) <= BLOCKS[1]]
+        return LARGE_SQUARE if min(self.plan.height, self.plan.width) > SMALL_SQUARE else SMALL_SQUARE
 
     def _image_blocks(self) -> int:
         p, side = self.plan, self._square()

@@ -13,8 +13,8 @@ EK, POSITIONS, WEIGHT_POSITIONS = 16, 128, 64
 """Channels, and positions of the image, of one block of the projections and of their weights' gradient."""
 
 WORKSPACE, FORWARD_WORKSPACE, SHARE = 2**30, 2**32, 16
-"""Bytes of temporary buffers that a slice of the batch may take in the backward, where much else is alive, and in the
-forward, there at most one SHARE-th of the device's memory; one image may take more."""
+"""Bytes of temporary buffers that a slice of the batch may take: in the backward, where much else is alive; in the
+forward, at most; and there one SHARE-th of the device's memory. One image may take more."""
 
 WANTED_WARPS = 2048
 """Warps that fill a large GPU; columns are cut into shorter lanes until there are as many."""
@@ -161,6 +161,11 @@ def power_of_two(n: int) -> int:
 def can_take(states: int) -> bool:
     """Whether the kernels are written for so many states: a power of two, at least 8."""
     return states >= 8 and not states & (states - 1)
+
+
+def forward_space(memory: int | None) -> int:
+    """Bytes of temporary buffers of a forward on a device of so much memory; None: not known."""
+    return FORWARD_WORKSPACE if memory is None else min(FORWARD_WORKSPACE, memory // SHARE)
 
 
 def slices(batch: int, bytes_an_item: int, space: int) -> list[slice]:

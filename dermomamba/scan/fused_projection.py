@@ -13,7 +13,8 @@ import triton.language as tl
 from dermomamba.scan.fused_lane import SIZES, axes, place_of_lane
 
 
-@triton.jit(do_not_specialize=["channels"])  # sizes and strides are: whoever knows their factors loads 16 bytes
+# Sizes and strides are specialised here: a thread loads 16 bytes only where the compiler knows that 16 divides them.
+@triton.jit(do_not_specialize=["channels"])
 def orient_kernel(x, x2, plane, channels, height, width, sb, se, sh, sw, BLOCK: tl.constexpr):
     """x (B, E, H, W) of any strides -> x2 (2, B, E, L): transposed, and as it is."""
     across = tl.cdiv(width, BLOCK)

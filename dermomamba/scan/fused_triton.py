@@ -26,7 +26,7 @@ from torch import Tensor
 
 from dermomamba.errors import BackendError
 from dermomamba.scan import fused_plan
-from dermomamba.scan.fused_plan import Tuning, can_take, slices
+from dermomamba.scan.fused_plan import Tuning, can_take, forward_space, slices
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -63,12 +63,9 @@ def _float(*weights: Tensor) -> tuple[Tensor, ...]:
     return tuple(w.detach().float().contiguous() for w in weights)
 
 
-def _forward_space(x: Tensor) -> int:
-    """Bytes for the temporary buffers of a forward on the device of x."""
-    most = fused_plan.FORWARD_WORKSPACE
-    if not x.is_cuda:
-        return most
-    return min(most, torch.cuda.get_device_properties(x.device).total_memory // fused_plan.SHARE)
+def _memory(x: Tensor) -> int | None:
+    """Bytes of the GPU that x is on."""
+    return torch.cuda.get_device_properties(x.device).total_memory if x.is_cuda else None
 
 
 def forward(
@@ -96,7 +93,7 @@ def forward(
     rows, channels = x_proj_weight.shape[1:]
     bytes_a_pixel = 4 * rows * stream_dtype.itemsize + channels * 6 * x.itemsize
     with _on(x):
-        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel(), _forward_space(x)):
+        for part in slices(x.shape[0], bytes_a_pixel * x[0, 0].numel(), forward_space(_memory(x))):
             one = Pass(x[part], weights, stream_dtype, FORWARD)
             one.merge(one.scan(), out[part], four=True)
     return out

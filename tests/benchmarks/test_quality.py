@@ -109,4 +109,6 @@ def test_one_photo_a_lesion_is_drawn_and_an_empty_cache_is_empty(tmp_path: Path)
     pairs = [Pair(str(i), bytes, bytes) for i in range(6)]
     drawn = one_per_group(pairs, {str(i): f"L{i // 2}" for i in range(6)}, 10)
     assert sorted(pair.id for pair in drawn) == ["0", "2", "4"]
+    without = one_per_group(pairs, {str(i): f"L{i // 2}" for i in range(6)}, 10, {"L1"})
+    assert without == [pair for pair in drawn if pair.id != "2"]
     assert list(load(tmp_path)) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from dermomamba import weights
 from dermomamba.errors import WeightsError
 from dermomamba.learning.soup import average, averaged_card, greedy
-from dermomamba.learning.train import Trainer
 from dermomamba.model_card import render
 from dermomamba.network import DermoMamba
 
@@ -121,8 +119,10 @@ def test_a_card_says_what_weights_from_an_average_went_on_from(members: list[wei
     assert "Before that, from which it went on (grandmother, sha256 cdcdcdcdcdcd):" in page
 
 
-def test_a_run_says_that_its_start_was_an_average(members: list[weights.Weights]) -> None:
-    start = weights.Weights("both", members[0].state_dict, averaged_card(members, None, "both", "", {}), "ab", (32, 64))
-    ancestor = Trainer._ancestor(SimpleNamespace(start=start))
-    assert ancestor is not None
-    assert [m["name"] for m in ancestor["averaged_from"]] == ["m0", "m1"]
+def test_what_goes_on_from_an_average_is_told_of_its_members(members: list[weights.Weights]) -> None:
+    card = averaged_card(members, None, "both", "Two.", {"n": 3}) | {"evaluations": [{"label": "e"}]}
+    both = weights.Weights("both", members[0].state_dict, card, "ab", (32, 64))
+    assert [m["name"] for m in both.origin()["averaged_from"]] == ["m0", "m1"]
+    assert both.origin()["sha256"] == "ab"
+    assert "evaluations" not in both.origin()
+    assert both.origin("evaluations")["evaluations"] == card["evaluations"]

@@ -151,6 +151,22 @@ def test_columns_cut_into_lanes(monkeypatch):
 
 
 @runs
+@pytest.mark.parametrize("shape", [(9, 5), (3, 11)])  # wider than the small square, or not
+def test_squares_of_any_size_move_the_same_numbers(monkeypatch, shape):
+    from dermomamba.scan import fused_launch
+
+    def computed() -> list[Tensor]:
+        arguments = [a.requires_grad_() for a in make(1, 1, *shape)]
+        y = fused_triton.cross_scan_fused(*arguments)
+        return [y, *torch.autograd.grad(y.square().sum(), arguments)]
+
+    whole = computed()
+    monkeypatch.setattr(fused_launch, "LARGE_SQUARE", 8)
+    monkeypatch.setattr(fused_launch, "SMALL_SQUARE", 4)
+    assert all(torch.equal(a, b) for a, b in zip(computed(), whole, strict=True))
+
+
+@runs
 def test_batch_in_slices(monkeypatch):
     monkeypatch.setattr(fused_plan, "WORKSPACE", 1)
     monkeypatch.setattr(fused_plan, "FORWARD_WORKSPACE", 1)
@@ -231,6 +247,11 @@ def test_plan_covers_every_step_once(batch, channels, height, width):
         assert plan.tiles * plan.tuning.lanes >= batch * columns * parts
     assert plan.blocks * plan.tuning.block >= channels
     assert plan.positions >= batch * height * width
+
+
+@pytest.mark.parametrize(("memory", "space"), [(None, 2**32), (80 * 2**30, 2**32), (16 * 2**30, 2**30)])
+def test_a_small_card_gives_the_forward_less_space(memory, space):
+    assert fused_plan.forward_space(memory) == space
 
 
 @pytest.mark.parametrize(("batch", "each"), [(1, 10**12), (192, 60 * 2**20), (7, 200 * 2**20)])
