@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import all_reduce, destroy_process_group
+from torch.distributed import all_reduce, barrier, destroy_process_group
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
@@ -179,6 +179,9 @@ class Trainer:
                 break
         bar.close()
         if self.process.world > 1:
+            # Gloo's threads let go of the last tensors here, while this thread waits without Python's lock; else its
+            # destructor, which holds the lock, may wait for them for ever.
+            barrier()
             destroy_process_group()
         best = max(rows, key=lambda row: row["val_iou"])
         return Outcome(self.weights_path, best, rows)

@@ -60,6 +60,7 @@ def test_measures_are_drawn_and_the_abcd_sum_is_written_out(new_page, photo: Pat
         page.locator("#legend").get_by_text(words).wait_for()
     changed(page, before)
     page.locator("#abcd button").first.click()
+    page.locator("#abcd-a input:checked").first.wait_for(state="attached")
     assert page.locator("#abcd-a input:checked").count() == 1  # suggested
     assert page.locator("#abcd-d input:checked").count() == 0  # never suggested
     assert "Still to be entered: D" in page.locator("#abcd-total").inner_text()
