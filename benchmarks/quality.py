@@ -6,8 +6,8 @@
 Photos: the 200 ISIC validation ids, HAM10000 with one photo a lesion, the open half of PH2. The 300 lesions of HAM10000
 on which calibrations are fitted are left out; weights that were trained on HAM10000 need other photos. Fitted on ISIC
 and one half of the HAM10000 lesions, judged on the other half and on PH2. Each candidate is a ridge regression of Dice
-on standardised features; its warning threshold is the lowest that catches 80 % of the outlines with a Dice below 0.7,
-by ten-fold cross-validation on the photos it was fitted on.
+on standardised features; its warning threshold is the lowest below which 80 % of further outlines with a Dice below 0.7
+are expected (``measure_certainty.to_catch``), by ten-fold cross-validation on the photos it was fitted on.
 """
 
 # ruff: noqa: E402  (the checkout is put on the path before it is imported)
@@ -29,7 +29,7 @@ from scipy.stats import beta
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from measure_certainty import CAUGHT, POOR
+from measure_certainty import POOR, to_catch
 from quality_cache import Seen, fill, load, sets
 
 from dermomamba.evaluation.statistics import spearman
@@ -148,9 +148,9 @@ def cross_validated(rows: Sequence[Mapping[str, float]], names: tuple[str, ...])
 
 
 def warning_threshold(values: np.ndarray, true: np.ndarray) -> float:
-    """The lowest threshold that catches 80 % of the poor outlines; 0 where none is poor."""
+    """The lowest threshold below which 80 % of further poor outlines are expected; 0 where none is poor."""
     poor = np.sort(values[true < POOR])
-    return float(np.nextafter(poor[math.ceil(CAUGHT * len(poor)) - 1], 2)) if len(poor) else 0.0
+    return float(np.nextafter(poor[to_catch(len(poor)) - 1], 2)) if len(poor) else 0.0
 
 
 def _matrix(rows: Sequence[Mapping[str, float]], names: tuple[str, ...]) -> np.ndarray:

@@ -41,13 +41,13 @@ def test_estimates_stay_between_0_and_1() -> None:
     assert fitted(far).tolist() == [1.0, 0.0]
 
 
-def test_the_threshold_is_the_lowest_that_catches_four_of_five() -> None:
-    values = np.array([0.5, 0.6, 0.7, 0.8, 0.95, 0.9, 0.99])
-    true = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 0.9])  # five poor ones
+def test_the_threshold_is_the_lowest_that_catches_eight_of_nine() -> None:
+    values = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.72, 0.75, 0.8, 0.95, 0.9, 0.99])
+    true = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.6, 0.6, 0.9, 0.9])  # nine poor ones
     threshold = quality.warning_threshold(values, true)
     assert 0.8 < threshold < 0.81
     result = quality.judged(values, true, threshold)
-    assert (result["caught"]["hits"], result["caught"]["n"]) == (4, 5)
+    assert (result["caught"]["hits"], result["caught"]["n"]) == (8, 9)
     assert (result["false_alarms"]["hits"], result["false_alarms"]["n"]) == (0, 2)
 
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import measures
 from measure_agreement import agreement, asymmetry
 from measure_calibration import Swept, calibrate, covered, fit, swept
-from measure_certainty import dice, fit_certainty
+from measure_certainty import dice, fit_certainty, to_catch
 from measure_data import Case, unsqueezed
 from measure_stability import stability, unreliable
 
@@ -214,7 +214,17 @@ def test_certainty_is_fitted_and_its_threshold_catches_four_of_five():
         assert fitted[part]["good_flagged"] <= 0.05 * fitted[part]["good"]
         assert fitted[part]["mae"] == pytest.approx(0.016, abs=0.003)
     assert fitted["cross_validated"]["coverage"] == pytest.approx(0.9, abs=0.03)
-    assert fitted["fitted"]["poor_flagged"] == math.ceil(0.8 * fitted["fitted"]["poor"])
+    assert fitted["fitted"]["poor_flagged"] == math.ceil(0.8 * (fitted["fitted"]["poor"] + 1))
+
+
+@pytest.mark.parametrize("n", [4, 5, 15, 22, 61, 400])
+def test_a_further_poor_outline_is_caught_four_times_of_five(n):
+    """The share of a further draw below the k-th of n exchangeable ones is k / (n + 1) on average."""
+    k = to_catch(n)
+    assert k / (n + 1) >= 0.8
+    assert (k - 1) / (n + 1) < 0.8
+    drawn = np.sort(np.random.default_rng(n).uniform(size=(4000, n)), axis=1)
+    assert drawn[:, k - 1].mean() == pytest.approx(k / (n + 1), abs=0.01)  # the uniform law's share below a number
 
 
 def test_certainty_without_poor_outlines_has_no_threshold():
