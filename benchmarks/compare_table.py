@@ -1,7 +1,8 @@
 """Table and scatter plot (accuracy against cost) of ``compare.py``, for ``docs/results.md``.
 
-Several seeds of a network are one line: means over the seeds of the means over the photos; the interval is the mean of
-the seeds' bootstrap intervals over photos, the spread over seeds stands beside it.
+Each number of epochs has its own table. Several seeds of a network are one line: means over the seeds of the means over
+the photos; the interval is the mean of the seeds' bootstrap intervals over photos, the spread over seeds stands
+beside it.
 """
 
 from __future__ import annotations
@@ -22,31 +23,50 @@ HEAD = (
 
 
 def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One record a network, in the order of their first rows."""
-    named: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        named.setdefault(row["what"], []).append(row)
+    """One record for each number of epochs and network: the fewest epochs first, networks in the order of their rows.
+
+    Times come from one machine: those on a processor from a run that only timed, where there is one; those on a GPU
+    from the newest row's.
+    """
+    names = list(dict.fromkeys(row["what"] for row in rows))
+    trained = [row for row in rows if not row["failed"] and not row.get("only_timed")]
+    budgets = sorted({_epochs(row) for row in trained}) or [0]
+    newest = {epochs: [r["machine"] for r in trained if _epochs(r) == epochs][-1] for epochs in budgets if trained}
     out = []
-    for name, several in named.items():
-        good = [row for row in several if not row["failed"] and not row.get("only_timed")]
-        if not good:
-            reasons = [row["failed"] for row in several if row["failed"]]
-            out.append({"what": name, "failed": reasons[-1] if reasons else "not trained yet"})
-            continue
-        timed = [row for row in several if not row["failed"] and "cpu_ms" in row]
-        timed = [row for row in timed if row.get("only_timed")] or timed  # one machine for every network
-        ious = [row["sets"][SET]["iou"] for row in good]
-        record: dict[str, Any] = {"what": name, "failed": "", "seeds": len(good), "machine": good[0]["machine"]}
-        record |= {key: mean(iou[key] for iou in ious) for key in ("mean", "low", "high")}
-        record["spread"] = max(i["mean"] for i in ious) - min(i["mean"] for i in ious)
-        record["dice"] = mean(row["sets"][SET]["dice"]["mean"] for row in good)
-        for key in (
-            "parameters", "paper_gmac", "full_gops", "cpu_ms", "gpu_images_per_second", "images", "seconds"
-        ):  # fmt: skip
-            values = [row[key] for row in (timed if key == "cpu_ms" else good) if key in row]
-            record[key] = mean(values) if values else None
-        out.append(record)
+    for epochs in budgets:
+        for name in names:
+            several = [row for row in rows if row["what"] == name]
+            good = [row for row in trained if row["what"] == name and _epochs(row) == epochs]
+            if good:
+                out.append(_record(name, epochs, several, good, newest[epochs]))
+            elif epochs == budgets[0]:  # a longer budget is for some of the networks only
+                reasons = [row["failed"] for row in several if row["failed"]]
+                out.append({"what": name, "failed": reasons[-1] if reasons else "not trained yet", "epochs": epochs})
     return out
+
+
+def _epochs(row: Mapping[str, Any]) -> int:
+    return int((row.get("recipe") or {}).get("epochs") or 0)
+
+
+def _record(
+    name: str, epochs: int, several: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]], machine: str
+) -> dict[str, Any]:
+    """One network's figures over its seeds."""
+    timed = [row for row in several if not row["failed"] and "cpu_ms" in row]
+    timed = [row for row in timed if row.get("only_timed")] or timed  # one machine for every network
+    there = [row for row in good if row["machine"] == machine] or list(good)
+    ious = [row["sets"][SET]["iou"] for row in good]
+    record: dict[str, Any] = {"what": name, "failed": "", "epochs": epochs, "seeds": len(good)}
+    record |= {key: mean(iou[key] for iou in ious) for key in ("mean", "low", "high")}
+    record["spread"] = max(i["mean"] for i in ious) - min(i["mean"] for i in ious)
+    record["dice"] = mean(row["sets"][SET]["dice"]["mean"] for row in good)
+    record["machine"] = there[-1]["machine"]
+    from_ = {"cpu_ms": timed, "gpu_images_per_second": there, "seconds": there}
+    for key in ("parameters", "paper_gmac", "full_gops", "cpu_ms", "gpu_images_per_second", "images", "seconds"):
+        values = [row[key] for row in from_.get(key, good) if key in row]
+        record[key] = mean(values) if values else None
+    return record
 
 
 def _cell(value: float | None, digits: int) -> str:
@@ -77,22 +97,29 @@ def line(record: Mapping[str, Any]) -> str:
 
 
 def scatter(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Validation IoU with its interval against the full count of operations."""
+    """Validation IoU with its interval against the full count of operations; hollow where trained for less long."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for record in records:
+    longest = max(record["epochs"] for record in records)
+    labelled = set()
+    for record in reversed(records):  # the longest trained first: a name stands once, beside the best of its points
         own = "DermoMamba" in record["what"] or record["what"].startswith("without")
         reach = [[100 * (record["mean"] - record["low"])], [100 * (record["high"] - record["mean"])]]
         colour, marker = ("#0072B2", "o") if own else ("#D55E00", "s")
-        axes.errorbar(record["full_gops"], 100 * record["mean"], yerr=reach, fmt=marker, color=colour, capsize=3)
+        filled = colour if record["epochs"] == longest else "white"
         place = (record["full_gops"], 100 * record["mean"])
-        axes.annotate(record["what"], place, textcoords="offset points", xytext=(6, 4), fontsize=8)
+        axes.errorbar(*place, yerr=reach, fmt=marker, color=colour, markerfacecolor=filled, capsize=3, linewidth=1)
+        if record["what"] not in labelled:
+            axes.annotate(record["what"], place, textcoords="offset points", xytext=(6, 4), fontsize=8)
+        labelled.add(record["what"])
+    shorter = sorted({record["epochs"] for record in records} - {longest})
+    note = f"; hollow: {', '.join(map(str, shorter))} epochs, filled: {longest}" if shorter else ""
     axes.set(
         xscale="log",
         xlabel="G multiply-accumulates and scan operations, one image of 192 x 256 (all counted)",
-        ylabel="validation IoU, per cent (95 % interval)",
+        ylabel=f"validation IoU, per cent (95 % interval{note})",
     )
     axes.grid(alpha=0.3)
     axes.margins(x=0.2)
@@ -100,11 +127,14 @@ def scatter(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_comparison(document: Path, results: Path) -> None:
-    """Write table and plot of ``results`` into the document and beside it."""
+    """Write a table for each number of epochs, and the plot, from ``results`` into the document and beside it."""
     records = lines_of(rows_of(results))
     good = [record for record in records if not record["failed"]]
-    text = "\n".join([HEAD, *map(line, records)]) if records else "Not run yet."
+    parts = []
+    for epochs in dict.fromkeys(record["epochs"] for record in records):
+        some = [line(record) for record in records if record["epochs"] == epochs]
+        parts.append("\n".join([*([f"**{epochs} epochs**", ""] if epochs else []), HEAD, *some]))
     if good:
         scatter(document.parent / PLOT, good)
-        text += f"\n\n![Accuracy against cost]({PLOT})"
-    between(document, "comparison", text)
+        parts.append(f"![Accuracy against cost]({PLOT})")
+    between(document, "comparison", "\n\n".join(parts) or "Not run yet.")

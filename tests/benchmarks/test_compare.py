@@ -95,6 +95,37 @@ def test_seeds_are_averaged() -> None:
     assert record["seeds"] == 2
 
 
+def test_budgets_have_their_own_lines_and_times_come_from_one_machine(tmp_path: Path) -> None:
+    def row(what: str, epochs: int, value: float, machine: str, speed: float) -> dict:
+        interval = {"mean": value, "low": value - 0.1, "high": value + 0.1, "n": 5}
+        sets = {"isic2018_validation": {"iou": interval, "dice": interval}}
+        figures = {"full_gops": 2.0, "images": 10 * epochs, "seconds": 1.0, "gpu_images_per_second": speed}
+        return (
+            {"what": what, "seed": 1, "failed": "", "sets": sets, "machine": machine}
+            | figures
+            | {"recipe": {"epochs": epochs}}
+        )
+
+    rows = [
+        row("a", 8, 0.7, "old card", 100.0),
+        row("b", 8, 0.6, "old card", 50.0),
+        row("a", 30, 0.8, "new card", 300.0),
+        row("a", 8, 0.6, "new card", 200.0),
+    ]
+    found = compare_table.lines_of(rows)
+    assert [(r["what"], r["epochs"], r["seeds"]) for r in found] == [("a", 8, 2), ("b", 8, 1), ("a", 30, 1)]
+    assert [r["gpu_images_per_second"] for r in found] == [200.0, 50.0, 300.0]
+    assert [r["machine"] for r in found] == ["new card", "old card", "new card"]
+    for one in rows:
+        compare.append(tmp_path / "rows.jsonl", one)
+    document = tmp_path / "results.md"
+    document.write_text("<!-- comparison -->\n<!-- /comparison -->\n")
+    compare_table.write_comparison(document, tmp_path / "rows.jsonl")
+    text = document.read_text()
+    assert text.index("**8 epochs**") < text.index("**30 epochs**")
+    assert text.count("| a |") == 2
+
+
 def test_every_network_of_the_issue_is_there() -> None:
     names = " ".join(compare.entries((192, 256)))
     for wanted in ("U-Net 31 M", "UNet++", "Attention", "SegFormer-B0", "ResNet34", "published loss", "without CSMB"):
