@@ -1,7 +1,7 @@
 """Runs recipes one after another on data that is decoded once, and writes a row of figures for each as it goes.
 
     python benchmarks/pack_data.py ../shared/data --out .carry                 # what a lent GPU takes along
-    python benchmarks/experiments.py --data .carry --minutes 1.8 --out $OUT/experiments.jsonl continued lovasz mixed
+    python benchmarks/experiments.py --data .carry --minutes 1.8 --out $OUT/experiments.jsonl continued lovasz crops
     python benchmarks/experiments.py --table docs/results.md --out docs/experiments.jsonl
 
 A recipe is a name in ``benchmarks/recipes`` or ``dermomamba/learning/recipes``, or a YAML file. Each is judged on the
@@ -104,9 +104,23 @@ def machine_of(device: torch.device) -> str:
 
 
 def run_one(
-    recipe: Recipe, decoder: Decoder, keep: Path | None, network: nn.Module | None = None, what: str = ""
+    recipe: Recipe,
+    decoder: Decoder,
+    keep: Path | None,
+    network: nn.Module | None = None,
+    what: str = "",
+    teachers: Sequence[tuple[nn.Module, dict[str, Any]]] = (),
 ) -> dict[str, Any]:
-    """Train by one recipe and judge its best average; an error becomes a row that tells it."""
+    """Train by one recipe and judge its best average; an error becomes a row that tells it.
+
+    Args:
+        recipe: what to do.
+        decoder: of the data.
+        keep: folder for the best weights and their card, or None.
+        network: trained in place of a DermoMamba; it ends with its best average.
+        what: of the row, in place of the recipe's name.
+        teachers: networks to learn from, each with what the card says of it.
+    """
     what = what or recipe.name
     row: dict[str, Any] = {"what": what, "seed": recipe.seed, "machine": machine_of(decoder.device)}
     row |= {"torch": torch.__version__, "minutes": recipe.minutes, "recipe": recipe.to_dict(), "failed": ""}
@@ -120,7 +134,7 @@ def run_one(
         try:
             data = decoder.load(recipe)
             began = time.perf_counter()  # decoding is paid once, by whoever comes first
-            trainer = Trainer(recipe, data, Path(folder), str(decoder.device), network, show, light=True)
+            trainer = Trainer(recipe, data, Path(folder), str(decoder.device), network, show, True, teachers)
             outcome = trainer.run()
             best = trainer.network
             best.load_state_dict(trainer.best_state)

@@ -5,7 +5,9 @@
 #     bash benchmarks/gpu_accuracy.sh .carry "$OUT" FOLDER_OF_WHEELS PART...                    # there
 #
 # Parts: members and derm_members (weights to be averaged, going on from $START, nine minutes), folds (PH2 in five folds,
-# three minutes), recipes (short experiments, nine minutes), comparison (other networks and ablations, seven minutes).
+# three minutes), recipes and variation (short experiments, nine minutes each; variation needs data packed with
+# --crops 1874), taught (larger networks teach, nine minutes), comparison and longer (other networks and ablations from
+# random values with seed $SEED, nine minutes each).
 # Rows come as OUT/*.jsonl; weights as OUT/PART.tar.*, to be put together (`cat OUT/members.tar.* | tar x`) and averaged
 # here by `benchmarks/soup.py --greedy`. On two GPUs, start it twice, each with its CUDA_VISIBLE_DEVICES.
 set -u
@@ -41,10 +43,26 @@ folds() {
     --out "$out/experiments.jsonl"
 }
 
+variation() {
+  trained variation --seeds 9 --minutes 1.9 --until 8.7 -- crops member_light member_bare member
+}
+
+taught() {
+  local kept
+  kept=$(mktemp -d)
+  timeout 555 python3 benchmarks/distil.py --data "$data" --workers 10 --out "$out/experiments.jsonl" --keep "$kept" \
+    --teachers 3 --teacher-minutes 0.7 --minutes 3.0 member
+  tar c -C "$kept" . | split -b 15M - "$out/taught.tar."
+}
+
 comparison() {
-  timeout 440 python3 benchmarks/compare.py --data "$data" --epochs 8 --batch 64 --timing-seconds 0.6 \
-    --out "$out/comparison.jsonl" --networks "without CSMB" "without CBAM" "without SweepMamba" \
-    "without Guide Fusion" "UNet++" "Attention U-Net"
+  timeout 560 python3 benchmarks/compare.py --data "$data" --epochs 8 --batch 64 --timing-seconds 0.6 \
+    --seeds "${SEED:-1}" --out "$out/comparison.jsonl"
+}
+
+longer() {
+  timeout 560 python3 benchmarks/compare.py --data "$data" --epochs 30 --batch 64 --timing-seconds 0.6 \
+    --seeds "${SEED:-1}" --out "$out/comparison.jsonl" --networks ResNet34-UNet DermoMamba SegFormer-B0 "U-Net 31 M"
 }
 
 for part in "$@"; do

@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path(".carry"))
     parser.add_argument("--limit-mib", type=float, default=45.0)
     parser.add_argument("--quality", type=int, default=85, help="of the WebP photos (default 85)")
+    parser.add_argument("--ham-quality", type=int, help="of those of HAM10000 (default: the same)")
     parser.add_argument("--crops", type=int, default=0, metavar="N", help="training pictures with 512 px crops")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             drawn = np.random.default_rng(0).permutation(len(free))[:limit]
             chosen = [free[i] for i in sorted(drawn)]
         path = options.out / name
-        count = write(path, all_packed(chosen, size, options.quality), pairs.index, left)
+        quality = (name.startswith("ham") and options.ham_quality) or options.quality
+        count = write(path, all_packed(chosen, size, quality), pairs.index, left)
         left -= path.stat().st_size
         print(f"{name}: {count} of {len(pairs)} pairs, {path.stat().st_size / 2**20:.1f} MiB", flush=True)
         if count < len(chosen) and not name.startswith("ham"):

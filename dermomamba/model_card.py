@@ -60,12 +60,14 @@ def _training(card: Mapping[str, Any]) -> list[str]:
     precision = "fp32" if on["machine"] == "CPU" else recipe["precision"]  # autocast is a GPU's (learning/optimisation)
     added = {"lovasz_weight": "Lovasz hinge", "surface_weight": "boundary loss"}  # absent from older cards
     terms = "".join(f", {name} x {recipe[key]}" for key, name in added.items() if recipe.get(key))
+    taught = ", ".join(teacher["name"] for teacher in card.get("taught_by", ()))
     return [
         f"- machine: {on['machine']} x {on['processes']}, torch {on['torch']}, scan back end {on['scan_backend']}; "
         f"{speed}",
         f"- loss: Guide Fusion, mode {recipe['loss']}, boundary weight {recipe['boundary_weight']}{terms}; AdamW, rate "
         f"{recipe['learning_rate']}, weight decay {recipe['weight_decay']}, batch {recipe['batch_size']}, "
         f"{precision}, EMA {recipe['ema']}, seed {recipe['seed']}",
+        *([f"- share {recipe['teacher_weight']:g} of the loss: the mean probability of {taught}"] if taught else []),
         f"- kept: the average with the best validation IoU, {card['validation']['iou']:.4f} at epoch "
         f"{card['validation']['epoch']} (n = {card['validation']['n']}; {card['validation']['protocol']})",
     ]

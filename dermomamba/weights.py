@@ -27,7 +27,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT = "dermomamba-derm"
 MAX_SIDE = 2048
 
-_ORIGIN = ("data", "recipe", "started_from", "averaged_from", "trained_on", "validation", "curve")
+_ORIGIN = ("data", "recipe", "started_from", "averaged_from", "taught_by", "trained_on", "validation", "curve")
 """Parts of a card that tell how its weights came about."""
 
 

@@ -73,6 +73,8 @@ class Recipe:
         boundary_weight: lambda of the guided loss.
         lovasz_weight: of the Lovasz hinge beside the guided loss (``overlap_losses``).
         surface_weight: of the boundary loss beside the guided loss.
+        teachers: weights (names or paths) whose mean probability is learnt from beside the masks (``distillation``).
+        teacher_weight: the teachers' share of the loss, in [0, 1].
         precision: "bf16" or "fp32".
         validate_every: epochs between validations.
         seed: of initial values, order and augmentation.
@@ -100,6 +102,8 @@ class Recipe:
     boundary_weight: float = 4.0
     lovasz_weight: float = 0.0
     surface_weight: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.5
     precision: Literal["bf16", "fp32"] = "bf16"
     validate_every: int = 5
     seed: int = 1

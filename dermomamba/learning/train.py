@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from dermomamba.errors import DataError
 from dermomamba.learning import curve
 from dermomamba.learning.augment import Augment
 from dermomamba.learning.checkpoint import load_state, save_state
+from dermomamba.learning.distillation import Ensemble, distilled
 from dermomamba.learning.optimisation import (
     Process,
     autocast,
@@ -41,9 +42,10 @@ from dermomamba.learning.pixels import TrainingData
 from dermomamba.learning.recipe import Recipe
 from dermomamba.learning.recipe_loss import RecipeLoss
 from dermomamba.learning.sampling import counts, epoch_order
+from dermomamba.learning.training_card import training_card
 from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
-from dermomamba.scan import backend_for
+from dermomamba.network.inference import for_inference
 
 LOG = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Trainer:
             and no weights file is written for it.
         on_row: called with each new row of the curve.
         light: keep curve and weights only: no picture and no state to resume from, for experiments.
+        teachers: further networks to learn from, beside the recipe's, with what the card says of each.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Trainer:
         network: nn.Module | None = None,
         on_row: Callable[[dict[str, Any]], None] | None = None,
         light: bool = False,
+        teachers: Sequence[tuple[nn.Module, dict[str, Any]]] = (),
     ) -> None:
         self.recipe, self.folder, self.process = recipe, folder, Process.join(device)
         self.on_row, self.light = on_row, light
@@ -96,6 +100,13 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         torch.backends.cudnn.benchmark = True
         self.start = weights.load(recipe.start_from) if recipe.start_from else None
+        taught_by = [weights.load(name) for name in recipe.teachers]
+        self.taught_by = [*(one.origin() for one in taught_by), *(origin for _, origin in teachers)]
+        experts = [
+            *(for_inference(one.network().to(device_)) for one in taught_by),
+            *(expert for expert, _ in teachers),
+        ]
+        self.teacher = Ensemble(experts).to(device_) if experts else None
         self.own = network is None
         self.best_state: dict[str, Tensor] = {}
         if network is None:
@@ -200,7 +211,10 @@ class Trainer:
                     LOG.warning("Training runs without CUDA graphs, more slowly: %s", problem)
         with autocast(recipe, self.process.device):
             logits = self.step(x)
+            taught = None if self.teacher is None else self.teacher(x)
         loss = self.loss(logits, t, weight)
+        if taught is not None:
+            loss = distilled(loss, logits, taught, recipe.teacher_weight, weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
@@ -273,34 +287,8 @@ class Trainer:
             save_state(self.folder, modules, self.optimizer, {"rows": rows})
 
     def card(self, rows: list[dict[str, Any]], note: dict[str, Any]) -> dict[str, Any]:
-        """The card beside the weights: data, recipe, seed, curve, machine, validation figures, licence."""
-        device = self.process.device
-        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        row = rows[-1]
-        return {
-            "name": self.recipe.name,
-            "description": self.recipe.description,
-            "notice": "Research and teaching demonstration. Not a medical device. It measures, it does not diagnose.",
-            "architecture": "DermoMamba (Hoang et al. 2025, doi 10.1007/s10044-025-01506-w)",
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "image_size": list(self.recipe.image_size),
-            "licence": "CC BY-NC 4.0",
-            "data": self.data.description,
-            "recipe": self.recipe.to_dict(),
-            "started_from": None if self.start is None else self.start.origin(),
-            "trained_on": {
-                "machine": machine,
-                "processes": self.process.world,
-                "torch": torch.__version__,
-                "scan_backend": backend_for(device),
-                "seconds": row["seconds"],
-            },
-            "validation": {
-                "n": len(self.data.val_images),
-                "protocol": "macro mean over images at 192x256, probability 0.5, no post-processing",
-                "epoch": row["epoch"],
-                "iou": row["val_iou"],
-                "dice": row["val_dice"],
-            },
-            "curve": rows,
-        } | note
+        """The card beside the weights, with the run's own notes."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        held_out, process = len(self.data.val_images), self.process
+        made = (self.start, self.taught_by, process.device, process.world)
+        return training_card(self.recipe, self.data.description, rows, held_out, parameters, *made) | note

@@ -74,7 +74,10 @@ PARTS = {
     "derm_members": ("experiments", ["derm_further", "derm_overlap"]),
     "folds": ("ph2_folds", None),
     "recipes": ("experiments", ["continued", "surface", "weighed", "certain", "published", "large_batch"]),
+    "variation": ("experiments", ["crops", "member_light", "member_bare", "member"]),
+    "taught": ("distil", None),
     "comparison": ("compare", None),
+    "longer": ("compare", None),
 }
 
 
@@ -88,9 +91,9 @@ def test_the_accuracy_call(calls, part: str, tmp_path: Path, monkeypatch: pytest
     assert options.data == Path(".carry")
     assert getattr(options, "recipes", None) == recipes
     if program == "compare":
-        assert set(options.networks) <= importlib.import_module("compare").entries((192, 256)).keys()
+        assert set(options.networks or ()) <= importlib.import_module("compare").entries((192, 256)).keys()
     pieces = list(tmp_path.glob(f"{part}.tar.*"))
-    assert bool(pieces) == (program == "experiments")
+    assert bool(pieces) == (program in ("experiments", "distil"))
 
 
 def test_parts_of_the_accuracy_call_come_one_after_another(calls, tmp_path: Path) -> None:
