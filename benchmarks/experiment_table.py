@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 HEAD = (
-    "| what | seed | validation IoU (95 %), n | Dice | IoU with flips | HAM10000 Dice, n | PH2 Dice, n | images seen "
-    "| seconds | machine |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| what | seed | validation IoU (95 %), n | Dice | IoU with flips | HAM10000 Dice, n | PH2 Dice, n "
+    "| images seen (kept at) | seconds | machine |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -29,6 +29,12 @@ def _figure(row: Mapping[str, Any], name: str, metric: str, interval: bool = Fal
     return text + (f", {found['n']}" if count else "")
 
 
+def _images(row: Mapping[str, Any]) -> str:
+    """How many images a run saw, and how many when the average was kept that it is judged by."""
+    kept = [point["images"] for point in row.get("curve", []) if point["epoch"] == row.get("epoch")]
+    return f"{row['images']} ({kept[0]})" if kept and kept[0] != row["images"] else str(row["images"])
+
+
 def line(row: Mapping[str, Any]) -> str:
     """One experiment as a line of the table, in per cent; a failed one says why."""
     if row["failed"]:
@@ -43,7 +49,7 @@ def line(row: Mapping[str, Any]) -> str:
         _figure(row, f"{isic}+flips", "iou", count=False),
         _figure(row, "ham10000_validation", "dice"),
         f"{folds} in folds" if folds else _figure(row, "ph2_half", "dice"),
-        row["images"],
+        _images(row),
         row["seconds"],
         row["machine"],
     ]

@@ -2,8 +2,8 @@
 
     python benchmarks/measures.py ../shared/data/isic2018_train.zip --calibrate --write    # the 200 validation ids
     python benchmarks/measures.py ../shared/data/isic2018_train.zip --ids isic2018_validation \\
-        --out docs/measurements/isic2018 --write                                           # agreement
-    python benchmarks/measures.py ../shared/data/ph2_half.zip --out docs/measurements/ph2  # agreement, asymmetry
+        --weights dermomamba-derm --out docs/measurements/derm/validation --write          # agreement
+    python benchmarks/measures.py ../shared/data/ph2_half.zip --out DIR                    # agreement, asymmetry
     python benchmarks/measures.py ../shared/data/ph2_half.zip --stability 20 --only-stability --write
 
 ``--calibrate`` fits the intervals (split conformal) and the outline's certainty, both checked by ten-fold

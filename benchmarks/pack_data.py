@@ -98,6 +98,18 @@ def ham_order(pairs: Pairs, seed: int = 0) -> list[Pair]:
     return [pair for pair in pairs if pair.id in chosen] + first + later
 
 
+def left_out(pairs: Pairs, packed: int) -> list[str]:
+    """Ids of one photo of each HAM10000 lesion of which a pack of so many photos holds none, and no list either."""
+    order = ham_order(pairs)
+    lesions = {pairs.index[pair.id]["lesion_id"] for pair in order[:packed]}
+    found: dict[str, str] = {}
+    for pair in order[packed:]:
+        lesion = pairs.index[pair.id]["lesion_id"]
+        if lesion not in lesions:
+            found.setdefault(lesion, pair.id)
+    return sorted(found.values())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pack and say what was packed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -106,8 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit-mib", type=float, default=45.0)
     parser.add_argument("--quality", type=int, default=85, help="of the WebP photos (default 85)")
     parser.add_argument("--ham-quality", type=int, help="of those of HAM10000 (default: the same)")
+    parser.add_argument("--left-out", type=int, metavar="N", help="only print ids of what a pack of N leaves out")
     parser.add_argument("--crops", type=int, default=0, metavar="N", help="training pictures with 512 px crops")
     options = parser.parse_args(arguments)
+    if options.left_out is not None:
+        print("\n".join(left_out(find(options.data, "ham10000.zip"), options.left_out)))
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     banks = {kind: drawings(kind, SIZE, 64, seed=1).numpy() for kind in ("hair", "ruler")}
     np.savez_compressed(options.out / BANKS, **banks)

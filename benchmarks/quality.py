@@ -248,6 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for name in ("isic", "ham", "ph2"):
         rows = (features(seen) for seen in load(options.cache / name))
         photos[name] = [row for row in rows if row is not None]
+    if not (photos["isic"] and photos["ham"]):
+        parser.error(f"nothing is predicted in {options.cache} yet: run it with --predict 1 first")
     result = study(photos, calibration(load_weights(options.weights).sha256)[FITTED])
     print(table(result))
     if options.json:

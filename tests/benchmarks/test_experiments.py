@@ -121,6 +121,8 @@ def test_a_run_writes_rows_weights_and_the_table_and_a_failure_is_a_row(
     assert text.endswith("after\n")
     assert "old" not in text
     assert "| tiny | 3 |" in text
+    kept = next(point["images"] for point in row["curve"] if point["epoch"] == row["epoch"])
+    assert ("| 12 |" if kept == 12 else f"| 12 ({kept}) |") in text
     assert "| broken | 3 | failed: DataError" in text
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 2
 
@@ -145,6 +147,21 @@ def test_a_pack_is_small_repeatable_and_read_like_the_original(
     assert np.abs(images.astype(int) - packed_images).mean() < 4
     assert np.abs(masks.astype(int) - packed_masks).max() <= 8
     assert len(np.unique(packed_masks)) > 2  # soft edges survive
+
+
+def test_lesions_that_a_pack_leaves_out(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = pack_data.find(data, "ham10000.zip")
+    order = [pair.id for pair in pack_data.ham_order(pairs)]  # the held-out photo, one a lesion, then the rest
+    assert pack_data.left_out(pairs, 2) == sorted(order[2:4])
+    assert pack_data.left_out(pairs, 4) == []
+    pack_data.main([str(data), "--left-out", "3"])
+    assert capsys.readouterr().out.split() == order[3:4]
+
+
+def test_photos_that_the_default_weights_never_met_are_of_no_other_list() -> None:
+    unseen = read_ids("ham10000_unseen")
+    assert len(unseen) == 212
+    assert not unseen & read_ids("ham10000_validation")
 
 
 def test_a_pack_stops_at_its_limit(data: Path, tmp_path: Path) -> None:

@@ -105,10 +105,15 @@ def test_a_map_without_an_outline_has_no_features() -> None:
     assert quality.features(Seen("a", np.zeros_like(nothing.variants), nothing.photo, nothing.size, 0.0)) is None
 
 
-def test_one_photo_a_lesion_is_drawn_and_an_empty_cache_is_empty(tmp_path: Path) -> None:
+def test_one_photo_a_lesion_is_drawn_and_an_empty_cache_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [Pair(str(i), bytes, bytes) for i in range(6)]
     drawn = one_per_group(pairs, {str(i): f"L{i // 2}" for i in range(6)}, 10)
     assert sorted(pair.id for pair in drawn) == ["0", "2", "4"]
     without = one_per_group(pairs, {str(i): f"L{i // 2}" for i in range(6)}, 10, {"L1"})
     assert without == [pair for pair in drawn if pair.id != "2"]
     assert list(load(tmp_path)) == []
+    with pytest.raises(SystemExit):
+        quality.main([str(tmp_path), "--cache", str(tmp_path)])
+    assert "--predict 1 first" in capsys.readouterr().err
