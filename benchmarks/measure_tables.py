@@ -95,7 +95,8 @@ def certainty(records: Records, fits: Mapping[str, Mapping[str, Any]], quality: 
             judged = quality["shipped"]["HAM10000, all"]
             rho = "{:.2f} ({:.2f} to {:.2f})".format(*judged["spearman"])
             caught, false = judged["caught"], judged["false_alarms"]
-            cells = (f"{caught['hits']} of {caught['n']}", f"{false['hits']} of {false['n']} ({100 * false['share']:.0f} %)")
+            alarms = f"{false['hits']} of {false['n']} ({100 * false['share']:.0f} %)"
+            cells = (f"{caught['hits']} of {caught['n']}", alarms)
             label = f"HAM10000, {judged['n']} other lesions, never trained or fitted on (quality.py)"
             lines.append(_line("", label, judged["n"], rho, f"{judged['mae']:.3f}", "", *cells))
     return "\n".join(lines)
