@@ -61,7 +61,7 @@ def card_of(
             },
             {"source": "phantoms (rehearsal)", "train": phantoms, "validation": 0, "left_out": 0},
         ],
-        "recipe": recipe.to_dict() | {"sources": [], "image_size": list(recipe.image_size)},
+        "recipe": recipe.to_dict() | {"sources": []},
         "fine_tuning": settings | {"ended": ended},
         "started_from": base.origin("evaluations"),
         "trained_on": {

@@ -114,8 +114,15 @@ class Recipe:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the card and for resuming."""
-        return dataclasses.asdict(self)
+        """Plain values for the card and for resuming, as JSON gives them back."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _build(cls: type, values: Any, where: str) -> Any:

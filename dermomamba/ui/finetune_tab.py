@@ -163,15 +163,15 @@ class FineTuneTab:
         if job.state == "failed":
             return {o.status: views.error(job.sentence, words.FAILED_TITLE), o.live: gr.update(visible=False), **idle}
         rows = job.progress.rows
-        live: Updates = {o.live: gr.update(visible=True), **self._curves(rows)} if len(rows) > 1 else {}
-        if job.state == "done":
-            return {o.status: "", **live, **idle, **self._comparison(job)}
         if job.version == seen and job.state == "learning":
             return {o.timer: gr.skip()}
-        if job.preview is not None:
+        live: Updates = {o.live: gr.update(visible=True), **self._curves(rows)} if len(rows) > 1 else {}
+        if job.preview is not None:  # also at the end: a short run may be over before the first tick
             photo = render.fit(decode(job.photo_file(job.previewed)), 480)
             picture = render.outline(photo, render.resize_mask(job.preview, *photo.shape[:2]))
             live[o.preview] = gr.update(value=picture, alt_text=words.PREVIEW_ALT)
+        if job.state == "done":
+            return {o.status: "", **live, **idle, **self._comparison(job)}
         return {o.status: show.progress(job, self.sessions.workshop.place(job)), o.seen: job.version, **live}
 
     def on_use(self, request: gr.Request) -> Updates:

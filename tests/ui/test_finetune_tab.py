@@ -89,6 +89,9 @@ def test_two_sessions_never_meet(tab: FineTuneTab, tmp_path: Path) -> None:
     assert job(tab, A).finished.wait(60)
     done = tab.on_tick(-1, A)
     assert "too few to judge" in done[tab.outputs.verdict]
+    assert tab.outputs.preview not in done
+    job(tab, A).preview = np.ones((3, 4), bool)
+    assert tab.outputs.preview in tab.on_tick(-1, A), "also when a short run is over before the first tick"
     assert done[tab.outputs.use]["visible"]
     job(tab, A).kept_epoch = 0
     assert not tab.on_tick(-1, A)[tab.outputs.use]["visible"], "there is nothing new to use"
