@@ -16,6 +16,7 @@ from experiment_table import between, rows_of
 
 SET = "isic2018_validation"
 PLOT = "comparison.png"
+NAMED_LEFT = ("DermoMamba", "UNet++")  # their neighbours, which cost about the same, have their names on the right
 HEAD = (
     "| network | seeds | validation IoU (95 %) | spread over seeds | Dice | parameters | G, paper's count | G, in full "
     "| CPU ms | GPU images/s | images seen | training s | machine |\n" + "|---" * 13 + "|"
@@ -97,33 +98,70 @@ def line(record: Mapping[str, Any]) -> str:
 
 
 def scatter(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Validation IoU with its interval against the full count of operations; hollow where trained for less long."""
+    """Accuracy against cost of every network; beside it DermoMamba without its parts, which costs nearly the same."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    longest = max(record["epochs"] for record in records)
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    parts = [record for record in records if _is_part(record["what"])]
+    _against_cost(left, [record for record in records if record not in parts])
+    shortest = min((record["epochs"] for record in parts), default=0)
+    whole = [record for record in records if record["what"] == "DermoMamba" and record["epochs"] == shortest]
+    _side_by_side(right, [*whole, *(record for record in parts if record["epochs"] == shortest)], shortest)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith(("without ", "DermoMamba, "))
+
+
+def _reach(record: Mapping[str, Any]) -> list[list[float]]:
+    """Lengths of the interval below and above the mean, in per cent."""
+    return [[100 * (record["mean"] - record["low"])], [100 * (record["high"] - record["mean"])]]
+
+
+def _against_cost(axes: Any, records: Sequence[Mapping[str, Any]]) -> None:
+    """Each network's validation IoU over its operations; hollow where trained for less long than others."""
+    longest = max((record["epochs"] for record in records), default=0)
     labelled = set()
     for record in reversed(records):  # the longest trained first: a name stands once, beside the best of its points
-        own = "DermoMamba" in record["what"] or record["what"].startswith("without")
-        reach = [[100 * (record["mean"] - record["low"])], [100 * (record["high"] - record["mean"])]]
+        own = record["what"] == "DermoMamba"
         colour, marker = ("#0072B2", "o") if own else ("#D55E00", "s")
         filled = colour if record["epochs"] == longest else "white"
         place = (record["full_gops"], 100 * record["mean"])
-        axes.errorbar(*place, yerr=reach, fmt=marker, color=colour, markerfacecolor=filled, capsize=3, linewidth=1)
+        axes.errorbar(
+            *place, yerr=_reach(record), fmt=marker, color=colour, markerfacecolor=filled, capsize=3, linewidth=1
+        )
         if record["what"] not in labelled:
-            axes.annotate(record["what"], place, textcoords="offset points", xytext=(6, 4), fontsize=8)
+            offset, side = ((-7, 5), "right") if record["what"] in NAMED_LEFT else ((7, 5), "left")
+            axes.annotate(record["what"], place, textcoords="offset points", xytext=offset, ha=side, fontsize=8)
         labelled.add(record["what"])
     shorter = sorted({record["epochs"] for record in records} - {longest})
-    note = f"; hollow: {', '.join(map(str, shorter))} epochs, filled: {longest}" if shorter else ""
+    title = f"hollow: {', '.join(map(str, shorter))} epochs, filled: {longest}" if shorter else ""
     axes.set(
+        title=title,
         xscale="log",
-        xlabel="G multiply-accumulates and scan operations, one image of 192 x 256 (all counted)",
-        ylabel=f"validation IoU, per cent (95 % interval{note})",
+        xlabel="G operations, all counted, one image of 192 x 256",
+        ylabel="validation IoU, per cent (95 % interval)",
     )
+    ticks = (1, 2, 5, 10, 20, 50)
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.margins(x=0.2)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    axes.margins(x=0.25)
+
+
+def _side_by_side(axes: Any, records: Sequence[Mapping[str, Any]], epochs: int) -> None:
+    """DermoMamba and what differs from it by one part, one below the other."""
+    for row, record in enumerate(records):
+        axes.errorbar(
+            100 * record["mean"], row, xerr=_reach(record), fmt="o", color="#0072B2", markerfacecolor="white", capsize=3
+        )
+    axes.set_yticks(range(len(records)), [record["what"] for record in records])
+    axes.invert_yaxis()
+    axes.set(title=f"{epochs} epochs" if epochs else "", xlabel="validation IoU, per cent (95 % interval)")
+    axes.grid(alpha=0.3)
+    axes.margins(y=0.12)
 
 
 def write_comparison(document: Path, results: Path) -> None:
