@@ -26,11 +26,9 @@ bare.prepare()
 from compare import entries
 from experiments import append, judge, judges, machine_of, recipe_of, run_one, summary
 
-from dermomamba import weights
-from dermomamba.learning.distillation import Ensemble
+from dermomamba.learning.distillation import Ensemble, Teacher, teachers_of
 from dermomamba.learning.recipe import Recipe, changes_of
 from dermomamba.learning.training_data import Decoder
-from dermomamba.network.inference import for_inference
 
 TEACHER = "ResNet34-UNet"
 
@@ -46,7 +44,7 @@ class Logit(nn.Module):
         return torch.logit(self.network(x), eps=1e-6)
 
 
-def taught(recipe: Recipe, minutes: float, seed: int, decoder: Decoder) -> tuple[nn.Module, dict[str, Any]]:
+def taught(recipe: Recipe, minutes: float, seed: int, decoder: Decoder) -> Teacher:
     """A teacher, trained from random values on the recipe's photos, and what cards say of it."""
     own = dataclasses.replace(recipe, start_from=None, minutes=minutes, seed=seed, learning_rate=1e-3)
     torch.manual_seed(seed)
@@ -83,18 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     decoder.workers = options.workers
     began = time.perf_counter()
     found = [taught(recipe, options.teacher_minutes, seed, decoder) for seed in range(1, options.teachers + 1)]
-    start = weights.load(recipe.start_from)
-    experts = [for_inference(start.network().to(decoder.device)), *(network for network, _ in found)]
-    together = Logit(Ensemble(experts))
-    row = {"what": f"teachers: {start.name} and {options.teachers} {TEACHER}s", "seed": "", "failed": "", "images": 0}
-    row |= {"machine": machine_of(decoder.device), "torch": torch.__version__, "parameters": None}
-    row["sets"] = judge(together, judges(decoder, recipe.image_size), recipe)
+    recipe = dataclasses.replace(recipe, teachers=(*recipe.teachers, recipe.start_from))
+    together = Ensemble([network for network, _ in (*teachers_of(recipe, decoder.device), *found)])
+    what = f"teachers: {' and '.join(map(str, recipe.teachers))} and {options.teachers} {TEACHER}s"
+    row = {"what": what, "seed": "", "failed": "", "images": 0, "parameters": None}
+    row |= {"machine": machine_of(decoder.device), "torch": torch.__version__}
+    row["sets"] = judge(Logit(together), judges(decoder, recipe.image_size), recipe)
     rows = [row | {"seconds": round(time.perf_counter() - began, 1)}]
     append(options.out, rows[-1])
     print(summary(rows[-1]), flush=True)
-    recipe = dataclasses.replace(recipe, teachers=(*recipe.teachers, recipe.start_from))
     for seed in options.seeds or [recipe.seed]:
-        name = f"{options.recipe}_taught"
+        name = f"{Path(options.recipe).stem}_taught"
         one = dataclasses.replace(recipe, seed=seed, name=name)
         rows.append(run_one(one, decoder, options.keep, what=name, teachers=found))
         append(options.out, rows[-1])

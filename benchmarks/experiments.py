@@ -36,6 +36,7 @@ from dermomamba.errors import DataError, DermoMambaError
 from dermomamba.evaluation.metrics import JACCARD_THRESHOLD
 from dermomamba.evaluation.statistics import bootstrap_intervals
 from dermomamba.learning.datasets import Pair
+from dermomamba.learning.distillation import Teacher
 from dermomamba.learning.optimisation import autocast
 from dermomamba.learning.partition import read_ids
 from dermomamba.learning.recipe import FOLDER, Recipe, changes_of, read_recipe
@@ -109,7 +110,7 @@ def run_one(
     keep: Path | None,
     network: nn.Module | None = None,
     what: str = "",
-    teachers: Sequence[tuple[nn.Module, dict[str, Any]]] = (),
+    teachers: Sequence[Teacher] = (),
 ) -> dict[str, Any]:
     """Train by one recipe and judge its best average; an error becomes a row that tells it.
 
@@ -134,7 +135,8 @@ def run_one(
         try:
             data = decoder.load(recipe)
             began = time.perf_counter()  # decoding is paid once, by whoever comes first
-            trainer = Trainer(recipe, data, Path(folder), str(decoder.device), network, show, True, teachers)
+            device = str(decoder.device)
+            trainer = Trainer(recipe, data, Path(folder), device, network, show, light=True, teachers=teachers)
             outcome = trainer.run()
             best = trainer.network
             best.load_state_dict(trainer.best_state)

@@ -15,27 +15,27 @@ data=$1 out=$2 wheels=$3
 shift 3
 export PYTHONUNBUFFERED=1 PYTHONPATH=.:/tmp/site
 python3 -m pip install -q --no-index --no-deps --target /tmp/site "$wheels"/*.whl
-run="python3 benchmarks/experiments.py --data $data --workers 10 --out $out/experiments.jsonl"
 
-trained() { # PART WORDS...: experiments whose weights come back, in pieces
-  local part=$1 kept
-  shift
+keeping() { # PART SCRIPT WORDS...: a script that trains, whose weights come back in pieces
+  local part=$1 script=$2 kept
+  shift 2
   kept=$(mktemp -d)
-  timeout 555 $run --keep "$kept" "$@"
+  timeout 555 python3 "benchmarks/$script" --data "$data" --workers 10 --out "$out/experiments.jsonl" --keep "$kept" "$@"
   tar c -C "$kept" . | split -b 15M - "$out/$part.tar."
 }
 
 members() {
-  trained members --seeds 6 7 8 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-isic2018}" -- member
+  keeping members experiments.py --seeds 6 7 8 --minutes 2.1 --until 8.7 \
+    --set "start_from=${START:-dermomamba-isic2018}" -- member
 }
 
 derm_members() {
-  trained derm_members --seeds 6 7 --minutes 2.1 --until 8.7 --set "start_from=${START:-dermomamba-derm}" \
-    -- derm_further derm_overlap
+  keeping derm_members experiments.py --seeds 6 7 --minutes 2.1 --until 8.7 \
+    --set "start_from=${START:-dermomamba-derm}" -- derm_further derm_overlap
 }
 
 recipes() {
-  trained recipes --minutes 1.0 --until 9.0 continued surface weighed certain published large_batch
+  keeping recipes experiments.py --minutes 1.0 --until 9.0 continued surface weighed certain published large_batch
 }
 
 folds() {
@@ -44,15 +44,11 @@ folds() {
 }
 
 variation() {
-  trained variation --seeds 9 --minutes 1.9 --until 8.7 -- crops member_light member_bare member
+  keeping variation experiments.py --seeds 9 --minutes 1.9 --until 8.7 -- crops member_light member_bare member
 }
 
 taught() {
-  local kept
-  kept=$(mktemp -d)
-  timeout 555 python3 benchmarks/distil.py --data "$data" --workers 10 --out "$out/experiments.jsonl" --keep "$kept" \
-    --teachers 3 --teacher-minutes 0.7 --minutes 3.0 member
-  tar c -C "$kept" . | split -b 15M - "$out/taught.tar."
+  keeping taught distil.py --teachers 3 --teacher-minutes 0.7 --minutes 3.0 member
 }
 
 comparison() {

@@ -167,7 +167,7 @@ def _agree(options: argparse.Namespace, predict: Predict, keep: set[str] | None,
 
 def agreement_part(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the package keeps of an agreement run: ICC(2,1) and photos of each measure."""
-    rows = {name: {"icc": round(row["icc"], 3), "n": row["n"]} for name, row in result["agreement"].items()}
+    rows = {name: {"icc": round(row["icc"], 5), "n": row["n"]} for name, row in result["agreement"].items()}
     return {"agreement": {"command": result["command"], "weights_sha256": result["weights_sha256"], "measures": rows}}
 
 

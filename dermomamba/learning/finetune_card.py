@@ -12,7 +12,7 @@ import torch
 from dermomamba.learning.finetune_compare import Comparison
 from dermomamba.learning.finetune_data import OwnPairs
 from dermomamba.learning.recipe import Recipe
-from dermomamba.scan import backend_for
+from dermomamba.learning.training_card import ARCHITECTURE, NOTICE, trained_on
 from dermomamba.weights import Weights
 
 
@@ -44,8 +44,8 @@ def card_of(
     return {
         "name": recipe.name,
         "description": recipe.description,
-        "notice": "Research and teaching demonstration. Not a medical device. It measures, it does not diagnose.",
-        "architecture": "DermoMamba (Hoang et al. 2025, doi 10.1007/s10044-025-01506-w)",
+        "notice": NOTICE,
+        "architecture": ARCHITECTURE,
         "parameters": base.card.get("parameters", _parameters(base)),
         "image_size": list(base.image_size),
         "licence": base.card.get("licence", "unknown: the base names none"),
@@ -64,13 +64,7 @@ def card_of(
         "recipe": recipe.to_dict() | {"sources": []},
         "fine_tuning": settings | {"ended": ended},
         "started_from": base.origin("evaluations"),
-        "trained_on": {
-            "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-            "processes": 1,
-            "torch": torch.__version__,
-            "scan_backend": backend_for(device),
-            "seconds": rows[-1]["seconds"],
-        },
+        "trained_on": trained_on(device, 1, rows[-1]["seconds"]),
         "validation": {
             "n": len(own.held_out),
             "protocol": f"macro mean over images at {base.image_size[0]}x{base.image_size[1]}, probability 0.5, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -115,14 +116,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the card and for resuming, as JSON gives them back."""
-        return _plain(dataclasses.asdict(self))
-
-
-def _plain(value: Any) -> Any:
-    """The same with lists in place of tuples."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 def _build(cls: type, values: Any, where: str) -> Any:

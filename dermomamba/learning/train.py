@@ -27,7 +27,7 @@ from dermomamba.errors import DataError
 from dermomamba.learning import curve
 from dermomamba.learning.augment import Augment
 from dermomamba.learning.checkpoint import load_state, save_state
-from dermomamba.learning.distillation import Ensemble, distilled
+from dermomamba.learning.distillation import Ensemble, Teacher, distilled, teachers_of
 from dermomamba.learning.optimisation import (
     Process,
     autocast,
@@ -45,7 +45,6 @@ from dermomamba.learning.sampling import counts, epoch_order
 from dermomamba.learning.training_card import training_card
 from dermomamba.learning.validation import validate
 from dermomamba.network import DermoMamba
-from dermomamba.network.inference import for_inference
 
 LOG = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class Trainer:
         network: nn.Module | None = None,
         on_row: Callable[[dict[str, Any]], None] | None = None,
         light: bool = False,
-        teachers: Sequence[tuple[nn.Module, dict[str, Any]]] = (),
+        teachers: Sequence[Teacher] = (),
     ) -> None:
         self.recipe, self.folder, self.process = recipe, folder, Process.join(device)
         self.on_row, self.light = on_row, light
@@ -100,13 +99,9 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         torch.backends.cudnn.benchmark = True
         self.start = weights.load(recipe.start_from) if recipe.start_from else None
-        taught_by = [weights.load(name) for name in recipe.teachers]
-        self.taught_by = [*(one.origin() for one in taught_by), *(origin for _, origin in teachers)]
-        experts = [
-            *(for_inference(one.network().to(device_)) for one in taught_by),
-            *(expert for expert, _ in teachers),
-        ]
-        self.teacher = Ensemble(experts).to(device_) if experts else None
+        teachers = [*teachers_of(recipe, device_), *teachers]
+        self.taught_by = [origin for _, origin in teachers]
+        self.teacher = Ensemble([expert for expert, _ in teachers]).to(device_) if teachers else None
         self.own = network is None
         self.best_state: dict[str, Tensor] = {}
         if network is None:
@@ -288,7 +283,15 @@ class Trainer:
 
     def card(self, rows: list[dict[str, Any]], note: dict[str, Any]) -> dict[str, Any]:
         """The card beside the weights, with the run's own notes."""
-        parameters = sum(p.numel() for p in self.network.parameters())
-        held_out, process = len(self.data.val_images), self.process
-        made = (self.start, self.taught_by, process.device, process.world)
-        return training_card(self.recipe, self.data.description, rows, held_out, parameters, *made) | note
+        card = training_card(
+            self.recipe,
+            data=self.data.description,
+            rows=rows,
+            held_out=len(self.data.val_images),
+            parameters=sum(p.numel() for p in self.network.parameters()),
+            start=self.start,
+            teachers=self.taught_by,
+            device=self.process.device,
+            processes=self.process.world,
+        )
+        return card | note

@@ -11,9 +11,24 @@ from dermomamba.learning.recipe import Recipe
 from dermomamba.scan import backend_for
 from dermomamba.weights import Weights
 
+NOTICE = "Research and teaching demonstration. Not a medical device. It measures, it does not diagnose."
+ARCHITECTURE = "DermoMamba (Hoang et al. 2025, doi 10.1007/s10044-025-01506-w)"
+
+
+def trained_on(device: torch.device, processes: int, seconds: float) -> dict[str, Any]:
+    """What trained, for how long."""
+    return {
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "processes": processes,
+        "torch": torch.__version__,
+        "scan_backend": backend_for(device),
+        "seconds": seconds,
+    }
+
 
 def training_card(
     recipe: Recipe,
+    *,
     data: list[dict[str, Any]],
     rows: Sequence[dict[str, Any]],
     held_out: int,
@@ -43,21 +58,15 @@ def training_card(
     card = {
         "name": recipe.name,
         "description": recipe.description,
-        "notice": "Research and teaching demonstration. Not a medical device. It measures, it does not diagnose.",
-        "architecture": "DermoMamba (Hoang et al. 2025, doi 10.1007/s10044-025-01506-w)",
+        "notice": NOTICE,
+        "architecture": ARCHITECTURE,
         "parameters": parameters,
         "image_size": list(recipe.image_size),
         "licence": "CC BY-NC 4.0",
         "data": data,
         "recipe": recipe.to_dict(),
         "started_from": None if start is None else start.origin(),
-        "trained_on": {
-            "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-            "processes": processes,
-            "torch": torch.__version__,
-            "scan_backend": backend_for(device),
-            "seconds": row["seconds"],
-        },
+        "trained_on": trained_on(device, processes, row["seconds"]),
         "validation": {
             "n": held_out,
             "protocol": "macro mean over images at 192x256, probability 0.5, no post-processing",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from data_tools import VALIDATION, archive
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -21,27 +20,9 @@ from dermomamba.learning.datasets import load_uint8, read_pairs
 from dermomamba.learning.partition import read_ids
 from dermomamba.learning.recipe import read_recipe
 from dermomamba.learning.training_data import Decoder
-from dermomamba.phantom import phantom, random_spec
 
-VALIDATION = sorted(read_ids("isic2018_validation"))[:2]
 HAM_HELD = sorted(read_ids("ham10000_validation"))[0]
 HAM_LESION = sorted(read_ids("ham10000_validation_lesions"))[0]
-
-
-def archive(path: Path, rows: list[dict[str, str]], frame: tuple[int, int] = (48, 64)) -> None:
-    """A data ZIP of phantoms with these rows of the index."""
-    rng = np.random.default_rng(len(rows))
-    with zipfile.ZipFile(path, "w") as file:
-        for row in rows:
-            drawn = phantom(random_spec(rng, frame))
-            png = cv2.imencode(".png", drawn.image[..., ::-1])[1].tobytes()
-            file.writestr(f"images/{row['id']}.png", png)
-            file.writestr(
-                f"masks/{row['id']}.png", cv2.imencode(".png", drawn.mask.astype(np.uint8) * 255)[1].tobytes()
-            )
-        names = list(rows[0])
-        lines = [",".join(names), *(",".join(row[name] for name in names) for row in rows)]
-        file.writestr("index.csv", "\n".join(lines))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import zipfile
 from pathlib import Path
@@ -138,6 +139,22 @@ def test_give_train_compare_use_take_away_and_bring_back(
     other.locator("#finetune-weights input[type=file]").set_input_files(str(tmp_path / "weights.zip"))
     other.locator("#top").get_by_text("Weights: fine-tuned, of this session").wait_for()
     assert "fine-tuned" not in page.locator("#top").inner_text()
+
+
+def test_a_long_run_says_where_it_stands_and_ends_when_told(new_page, trained: bool, pairs: Path) -> None:
+    if not trained:
+        pytest.skip("needs the shipped weights to begin with")
+    page = new_page()
+    open_tab(page)
+    page.locator("#finetune-files input[type=file]").set_input_files(str(pairs))
+    page.locator("#finetune-count").get_by_text("8 photos can be used").wait_for()
+    page.get_by_text("Settings", exact=True).click()
+    page.locator("#finetune-epochs input").fill("1000")
+    page.locator("#finetune-start").click()
+    page.locator("#finetune-status").get_by_text(re.compile(r"Epoch [1-9]\d* of 1000")).wait_for(timeout=LONG)
+    page.locator("#finetune-stop").click()
+    page.locator("#finetune-table table").wait_for(timeout=LONG)
+    assert "It was stopped." in page.locator("#finetune-verdict").inner_text()
 
 
 def test_closing_the_page_deletes_its_photos_within_a_minute(new_page, pairs: Path, temp: Path) -> None:

@@ -17,6 +17,7 @@ from dermomamba.learning.pixels import Pool, TrainingData
 from dermomamba.learning.recipe import Recipe, Source
 from dermomamba.learning.recipe_loss import RecipeLoss, bce_and_dice
 from dermomamba.learning.train import Trainer
+from dermomamba.model_card import render
 
 TINY = Recipe("tiny", "For tests.", (Source("data"),), image_size=(32, 64), epochs=1, batch_size=4, hair_bank=0)
 
@@ -89,8 +90,20 @@ def test_a_run_with_teachers_learns_from_them_and_names_them(data: TrainingData,
     assert [teacher["name"] for teacher in card["taught_by"]] == ["tiny", "constant"]
     assert card["taught_by"][0]["sha256"] == weights.load(first).sha256
     assert card["recipe"]["teacher_weight"] == 1.0
+    assert "- share 1 of the loss: the mean probability of tiny, constant" in render(card)
 
 
-def test_teachers_that_are_not_there_are_refused(data: TrainingData, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights called"):
-        Trainer(dataclasses.replace(TINY, teachers=("nobody",)), data, tmp_path, "cpu")
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"teachers": ("nobody",)}, WeightsError, "no weights called"),
+        ({"teachers": weights.DEFAULT}, DataError, r"write \[dermomamba-derm\]"),
+        ({"teachers": (weights.DEFAULT,)}, DataError, "photos of 192 x 256, the recipe for 32 x 64"),
+        ({"teacher_weight": 2.0}, DataError, "a share between 0 and 1, not 2"),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused(
+    data: TrainingData, tmp_path: Path, changes: dict, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        Trainer(dataclasses.replace(TINY, **changes), data, tmp_path, "cpu")
